@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Random scenarios.
+//!
+//! Swarm testing: each run turns most kinds of operation and of hardware action off
+//! and gives the rest wild weights, so that runs differ from each other far more than
+//! a single distribution would let them.
+
+use super::words::Word;
+use super::{MAX_OPS, Scenario, Slot, Stop};
+use fastrand::Rng;
+use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, PAGE, PAGES};
+use shootdown_machine::{Pick, Prot, Space, Switches, Va};
+
+/// A random scenario for every sound variant.
+pub fn generate(rng: &mut Rng) -> Scenario {
+    let machine = machine(rng);
+    let swarm = Swarm::new(rng, &machine);
+    let mut scenario = Scenario {
+        machine,
+        programs: swarm.programs(rng),
+        schedule: swarm.schedule(rng),
+        ..Scenario::default()
+    };
+    scenario.repair();
+    scenario
+}
+
+/// Random programs for a machine, for a scheduler that decides as it goes.
+pub fn programs(rng: &mut Rng, machine: &Config) -> Vec<Vec<Op>> {
+    Swarm::new(rng, machine).programs(rng)
+}
+
+/// Whether something of this probability happens.
+pub(super) fn percent(rng: &mut Rng, probability: u32) -> bool {
+    rng.u32(..100) < probability
+}
+
+/// Any of these.
+pub(super) fn any<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
+    from[rng.usize(..from.len())]
+}
+
+/// An index, each as probable as its weight.
+pub(super) fn weighted(rng: &mut Rng, weights: &[u32]) -> usize {
+    let mut left = rng.u32(..weights.iter().sum::<u32>().max(1));
+    for (index, weight) in weights.iter().enumerate() {
+        match left.checked_sub(*weight) {
+            Some(rest) => left = rest,
+            None => return index,
+        }
+    }
+    0
+}
+
+/// A random machine. Switches stay off: a finding must be one that the architecture
+/// allows.
+pub(super) fn machine(rng: &mut Rng) -> Config {
+    let cpus = [2, 3, 1, 4][weighted(rng, &[84, 10, 3, 3])];
+    // With few tags they roll over early, which is where allocators are interesting.
+    let tags = cpus + 2 + if percent(rng, 85) { 0 } else { rng.u8(1..=4) };
+    Config {
+        cpus,
+        spaces: rng.u8(2..=5),
+        tags,
+        memory: any(rng, Memory::ALL),
+        domain: if percent(rng, 75) {
+            Domain::Smt
+        } else {
+            Domain::Private
+        },
+        bbm: any(rng, Bbm::ALL),
+        levels: if percent(rng, 85) { 2 } else { 3 },
+        switches: Switches::default(),
+    }
+    .clamp()
+}
+
+/// The hardware actions that a swarm weighs.
+const AGENTS: usize = 5;
+
+/// What one run is fond of.
+pub(super) struct Swarm {
+    cpus: u8,
+    spaces: u8,
+    /// The addresses that nearly everything is about.
+    hot: [Va; 3],
+    /// By kind of operation.
+    ops: [u32; OpKind::ALL.len()],
+    /// Walk, evict, deliver, resolve, ipi.
+    agents: [u32; AGENTS],
+    /// Slots that are no CPU's turn, in percent.
+    agency: u32,
+    /// Mean steps of a burst.
+    burst: u32,
+    /// Turns of a single step, in percent.
+    single: u32,
+    /// Whether programs walk through the spaces in order, which uses up tags fastest.
+    march: bool,
+}
+
+impl Swarm {
+    pub(super) fn new(rng: &mut Rng, machine: &Config) -> Swarm {
+        let mut ops = [0; OpKind::ALL.len()];
+        let keep = rng.u32(30..=70);
+        for (weight, kind) in ops.iter_mut().zip(OpKind::ALL) {
+            let kept = match kind {
+                OpKind::Switch => 100,
+                OpKind::Touch => 90,
+                _ => keep,
+            };
+            if percent(rng, kept) {
+                *weight = rng.u32(1..=60);
+            }
+            match kind {
+                // Nothing happens on a CPU that has no space loaded.
+                OpKind::Switch => *weight += 60,
+                // Ending a space ends most of what is interesting about it.
+                OpKind::Exit => *weight /= 3,
+                _ => {}
+            }
+        }
+        let mut agents = [0; AGENTS];
+        for (weight, kept) in agents.iter_mut().zip([75, 45, 45, 40, 5]) {
+            if percent(rng, kept) {
+                *weight = rng.u32(1..=40);
+            }
+        }
+        agents[4] /= 8;
+        let any_agent = agents.iter().any(|w| *w > 0);
+        Swarm {
+            cpus: machine.cpus,
+            spaces: machine.spaces,
+            hot: hot(rng),
+            ops,
+            agents,
+            agency: if any_agent { rng.u32(5..=40) } else { 0 },
+            burst: rng.u32(1..=20),
+            single: any(rng, &[0, 10, 30, 60]),
+            march: percent(rng, 30),
+        }
+    }
+
+    /// One that is fond of the addresses of this scenario.
+    pub(super) fn like(rng: &mut Rng, scenario: &Scenario) -> Swarm {
+        let mut swarm = Swarm::new(rng, &scenario.machine);
+        for hot in &mut swarm.hot {
+            let program = &scenario.programs[rng.usize(..scenario.programs.len())];
+            if program.is_empty() || percent(rng, 20) {
+                continue;
+            }
+            if let Some(va) = va_of(&program[rng.usize(..program.len())]) {
+                *hot = va;
+            }
+        }
+        swarm
+    }
+
+    /// An address, mostly a hot one.
+    pub(super) fn va(&self, rng: &mut Rng) -> Va {
+        if percent(rng, 88) {
+            any(rng, &self.hot)
+        } else {
+            page(rng, 0..PAGES)
+        }
+    }
+
+    fn programs(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
+        (0..self.cpus).map(|_| self.program(rng)).collect()
+    }
+
+    fn program(&self, rng: &mut Rng) -> Vec<Op> {
+        let mut loaded = Space(rng.u8(..self.spaces));
+        let mut program = Vec::with_capacity(12);
+        if percent(rng, 90) {
+            program.push(Op::Switch(loaded));
+        }
+        for _ in 0..rng.usize(1..=12 - program.len()) {
+            let op = self.op(rng, loaded);
+            if let Op::Switch(space) = op {
+                loaded = space;
+            }
+            program.push(op);
+        }
+        debug_assert!(program.len() <= MAX_OPS);
+        program
+    }
+
+    /// An operation for a CPU that has probably loaded this space.
+    pub(super) fn op(&self, rng: &mut Rng, loaded: Space) -> Op {
+        let kind = OpKind::ALL[weighted(rng, &self.ops)];
+        let other = Space(rng.u8(..self.spaces));
+        let space = if percent(rng, 60) { loaded } else { other };
+        match kind {
+            OpKind::Switch if self.march => Op::Switch(Space((loaded.0 + 1) % self.spaces)),
+            OpKind::Switch => Op::Switch(other),
+            OpKind::SchedOut => Op::SchedOut,
+            OpKind::Map => {
+                // A hot page can be mapped once it was unmapped, others at once.
+                let va = if percent(rng, 50) {
+                    self.va(rng)
+                } else {
+                    page(rng, 0..PAGES)
+                };
+                Op::Map(space, va)
+            }
+            OpKind::Unmap => Op::Unmap(space, self.va(rng)),
+            OpKind::Protect => {
+                // Pages begin writable, so read-only is the change to make first.
+                let prot = if percent(rng, 65) { Prot::Ro } else { Prot::Rw };
+                Op::Protect(space, self.va(rng), prot)
+            }
+            OpKind::Remap => Op::Remap(space, self.va(rng)),
+            OpKind::Split => Op::Split(space, self.block_va(rng)),
+            OpKind::Collapse => Op::Collapse(space, self.block_va(rng)),
+            OpKind::Touch => Op::Touch(self.va(rng), access(rng)),
+            OpKind::Exit => Op::Exit(space),
+        }
+    }
+
+    /// An address within the one block, mostly.
+    fn block_va(&self, rng: &mut Rng) -> Va {
+        if percent(rng, 70) {
+            page(rng, BLOCK)
+        } else {
+            self.va(rng)
+        }
+    }
+
+    fn schedule(&self, rng: &mut Rng) -> Vec<Slot> {
+        let mut schedule = Vec::with_capacity(60);
+        for _ in 0..rng.usize(8..=60) {
+            schedule.push(self.slot(rng, schedule.last()));
+        }
+        schedule
+    }
+
+    /// A slot to follow this one.
+    pub(super) fn slot(&self, rng: &mut Rng, after: Option<&Slot>) -> Slot {
+        let mut cpu = rng.u8(..self.cpus);
+        if !percent(rng, self.agency) {
+            // Two turns of one CPU in a row are only a longer turn.
+            if matches!(after, Some(Slot::Run { cpu: last, .. }) if *last == cpu) {
+                cpu = (cpu + 1) % self.cpus;
+            }
+            return Slot::Run {
+                cpu,
+                stop: Stop::Steps(self.steps(rng)),
+            };
+        }
+        match weighted(rng, &self.agents) {
+            0 => Slot::Walk {
+                cpu,
+                va: self.va(rng),
+                old: percent(rng, 15),
+                steps: if percent(rng, 60) {
+                    None
+                } else {
+                    Some(rng.u8(1..=4))
+                },
+            },
+            1 => Slot::Evict {
+                cpu,
+                va: if percent(rng, 40) {
+                    None
+                } else {
+                    Some(self.va(rng))
+                },
+            },
+            2 => Slot::Deliver { cpu },
+            3 => Slot::Resolve {
+                cpu,
+                pick: any(rng, Pick::ALL),
+            },
+            _ => Slot::Ipi { cpu },
+        }
+    }
+
+    /// Steps of a turn: one, or a burst of geometric length.
+    pub(super) fn steps(&self, rng: &mut Rng) -> u16 {
+        let mut steps = 1;
+        if !percent(rng, self.single) {
+            while steps < 4 * self.burst && rng.u32(..self.burst) != 0 {
+                steps += 1;
+            }
+        }
+        steps as u16
+    }
+}
+
+/// The pages of the block that every space begins with.
+const BLOCK: core::ops::Range<usize> = 4..8;
+
+/// The pages that every space begins with.
+const MAPPED: core::ops::Range<usize> = 0..2;
+
+fn page(rng: &mut Rng, of: core::ops::Range<usize>) -> Va {
+    rng.usize(of) as Va * PAGE
+}
+
+/// Two or three pages: mapped ones, some of the block, rarely others.
+fn hot(rng: &mut Rng) -> [Va; 3] {
+    let first = page(rng, MAPPED);
+    let second = match rng.u32(..10) {
+        0..4 => page(rng, BLOCK),
+        4..8 => page(rng, MAPPED),
+        _ => page(rng, 0..PAGES),
+    };
+    let third = if percent(rng, 50) {
+        first
+    } else {
+        page(rng, 0..PAGES)
+    };
+    [first, second, third]
+}
+
+pub(super) fn access(rng: &mut Rng) -> Access {
+    if rng.bool() {
+        Access::Write
+    } else {
+        Access::Read
+    }
+}
+
+/// The address that an operation is about.
+pub(super) fn va_of(op: &Op) -> Option<Va> {
+    match *op {
+        Op::Switch(_) | Op::SchedOut | Op::Exit(_) => None,
+        Op::Map(_, va)
+        | Op::Unmap(_, va)
+        | Op::Protect(_, va, _)
+        | Op::Remap(_, va)
+        | Op::Split(_, va)
+        | Op::Collapse(_, va)
+        | Op::Touch(va, _) => Some(va),
+    }
+}

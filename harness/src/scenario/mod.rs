@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The scenario: fuzz input, artifact, corpus entry, regression test and bug report.
+
+mod arbitrary;
+mod error;
+mod generate;
+mod items;
+mod lex;
+mod mutate;
+mod parse;
+mod print;
+mod repair;
+mod settings;
+mod words;
+
+pub use arbitrary::decode;
+pub use error::ParseError;
+pub use generate::{generate, programs};
+pub use mutate::{crossover, mutate};
+pub use parse::{parse, parse_lenient};
+pub use print::{print, print_into};
+
+use shootdown_machine::{Config, Op, Va};
+
+/// Operations of one CPU's program, at most.
+pub const MAX_OPS: usize = 32;
+
+/// Slots of a schedule, at most.
+pub const MAX_SLOTS: usize = 512;
+
+/// Bytes of a scenario text, at most. Every valid scenario prints within it.
+pub const MAX_TEXT: usize = 64 * 1024;
+
+/// Steps of one slot, at most.
+pub const MAX_STEPS: u16 = 9999;
+
+/// The highest count of an `until` slot.
+pub const MAX_NTH: u16 = 9999;
+
+/// Variants that one scenario may name, at most.
+pub const MAX_VARIANTS: usize = 64;
+
+/// Bytes of one name (of a variant, defect, rule or variable), at most.
+pub const MAX_NAME: usize = 40;
+
+/// Columns that a printed line keeps to. Only names beyond the common length make
+/// a line wider, where it has one variant or one verdict and nothing to break.
+pub const COLUMNS: usize = 75;
+
+/// What runs, in which order, and what the hardware does meanwhile.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scenario {
+    /// The variants to run; empty means every sound one.
+    pub variants: Vec<Choice>,
+    /// The machine.
+    pub machine: Config,
+    /// Each CPU's program; as many as the machine has CPUs.
+    pub programs: Vec<Vec<Op>>,
+    /// Who takes steps, in order.
+    pub schedule: Vec<Slot>,
+    /// What the scenario is kept for.
+    pub expect: Option<Expect>,
+}
+
+/// A variant, and the defect it is built with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// Name of the variant, as in `shootdown list`.
+    pub variant: String,
+    /// Name of one of its defects.
+    pub defect: Option<String>,
+}
+
+/// The verdict that a scenario is kept for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// No rule is broken.
+    Pass,
+    /// This rule is the first to be broken, by this variant.
+    Breach {
+        /// Name of the rule.
+        rule: String,
+        /// Who breaks it.
+        by: Choice,
+    },
+}
+
+/// One entry of the schedule. One that cannot act (a CPU that is blocked or done,
+/// a walk with no context loaded) does nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Slot {
+    /// A CPU takes steps.
+    Run {
+        /// Which CPU.
+        cpu: u8,
+        /// How far.
+        stop: Stop,
+    },
+    /// The walker of a CPU translates an address that no instruction asked for.
+    Walk {
+        /// Which CPU's walker, under that CPU's loaded context.
+        cpu: u8,
+        /// The address.
+        va: Va,
+        /// Use the registers as before the writes that no ISB has followed yet.
+        old: bool,
+        /// Only so many steps (begin, a read per level, insert), beginning a walk or
+        /// continuing the one in flight; `None`: a whole new walk.
+        steps: Option<u8>,
+    },
+    /// A TLB drops the entries for an address, or its oldest one.
+    Evict {
+        /// Which CPU's TLB.
+        cpu: u8,
+        /// The address, or `None` for the oldest entry.
+        va: Option<Va>,
+    },
+    /// The oldest TLBI still on its way to this CPU arrives.
+    Deliver {
+        /// Which CPU.
+        cpu: u8,
+    },
+    /// The oldest IPI still on its way to this CPU arrives.
+    Ipi {
+        /// Which CPU.
+        cpu: u8,
+    },
+    /// From now on, which of several matching entries answers on this CPU.
+    Resolve {
+        /// Which CPU.
+        cpu: u8,
+        /// Which entry.
+        pick: shootdown_machine::Pick,
+    },
+}
+
+/// Where a CPU's turn ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// After so many steps.
+    Steps(u16),
+    /// Before its `nth` access (counted from here, 1 first) to what bears this name: a
+    /// variable, a register, a lock, or the word for a kind of step.
+    Until {
+        /// The name, without index.
+        name: String,
+        /// How many.
+        nth: u16,
+    },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What one step of a CPU can be: the line between a program and the machine.
+
+use crate::arm64::{Reg, Tlbi};
+use crate::mem::{Page, Word};
+use crate::op::{Access, Space, Va};
+
+/// Memory order of an access. Under `sc` all are alike; ports state them for the models
+/// that tell them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Order {
+    /// Orders nothing but its own location.
+    Relaxed,
+    /// Nothing after it is earlier.
+    Acquire,
+    /// Nothing before it is later.
+    Release,
+    /// Both, as the kernel's unqualified value-returning atomics.
+    Full,
+}
+
+/// A read-modify-write.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Rmw {
+    /// Store; gives the old value.
+    Xchg(u64),
+    /// Store the second if the value is the first; gives the old value.
+    CmpXchg(u64, u64),
+    /// Add; gives the new value.
+    Add(u64),
+    /// Set bits; gives the old value.
+    Or(u64),
+    /// Clear bits; gives the old value.
+    AndNot(u64),
+}
+
+/// What a DSB waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Dsb {
+    /// This CPU's stores.
+    Nshst,
+    /// This CPU's accesses and local TLBIs.
+    Nsh,
+    /// Stores, in the inner shareable domain.
+    Ishst,
+    /// Accesses and TLBIs of this CPU, in the inner shareable domain.
+    Ish,
+}
+
+impl Dsb {
+    /// Its name in assembler.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dsb::Nshst => "nshst",
+            Dsb::Nsh => "nsh",
+            Dsb::Ishst => "ishst",
+            Dsb::Ish => "ish",
+        }
+    }
+}
+
+/// One step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// A load from a variable or a descriptor.
+    Load(Word, Order),
+    /// A store.
+    Store(Word, u64, Order),
+    /// A read-modify-write.
+    Rmw(Word, Rmw, Order),
+    /// Taking a lock; blocks while somebody has it.
+    Lock(Word),
+    /// Giving it back.
+    Unlock(Word),
+    /// Masks interrupts.
+    IrqOff,
+    /// Unmasks them.
+    IrqOn,
+    /// A TLB invalidation.
+    Tlbi(Tlbi),
+    /// A data synchronization barrier.
+    Dsb(Dsb),
+    /// An instruction synchronization barrier.
+    Isb,
+    /// A write of a system register.
+    Msr(Reg, u64),
+    /// Exception return to the guest (EL1).
+    EnterGuest,
+    /// Exception from the guest to the host (EL2).
+    ExitGuest,
+    /// A user's or guest's access, with the walk it may need.
+    Access(Va, Access),
+    /// Allocates and zeroes a table for a space.
+    AllocTable(Space),
+    /// Allocates a page.
+    AllocPage(Space, Page),
+    /// Allocates a block for the page and its successors.
+    AllocBlock(Space, Page),
+    /// Frees the frame at an address.
+    Free(u64),
+    /// Ends the space's incarnation and gives the next one an empty root table.
+    NewRoot(Space),
+    /// Copies the page at the first address to the second.
+    Copy(u64, u64),
+    /// Sends an inter-processor interrupt to a CPU.
+    SendIpi(u8, u64),
+    /// Waits until all IPIs this CPU sent have been handled.
+    WaitIpi,
+}
+
+impl Act {
+    /// The word of the scenario's `until` for it, where it has no variable's name.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Act::Load(..) | Act::Store(..) | Act::Rmw(..) => "pte",
+            Act::Lock(_) => "lock",
+            Act::Unlock(_) => "unlock",
+            Act::IrqOff => "local_irq_disable",
+            Act::IrqOn => "local_irq_enable",
+            Act::Tlbi(_) => "tlbi",
+            Act::Dsb(_) => "dsb",
+            Act::Isb => "isb",
+            Act::Msr(reg, _) => reg.name(),
+            Act::EnterGuest => "eret",
+            Act::ExitGuest => "exit",
+            Act::Access(..) => "touch",
+            Act::AllocTable(_) | Act::AllocPage(..) | Act::AllocBlock(..) => "alloc",
+            Act::Free(_) => "free",
+            Act::NewRoot(_) => "pgd_alloc",
+            Act::Copy(..) => "copy",
+            Act::SendIpi(..) => "ipi",
+            Act::WaitIpi => "wait_ipi",
+        }
+    }
+
+    /// Whether sabotage applies: TLBIs, barriers, locks and plain stores.
+    pub fn is_maintenance(&self) -> bool {
+        matches!(
+            self,
+            Act::Tlbi(_) | Act::Dsb(_) | Act::Isb | Act::Lock(_) | Act::Unlock(_) | Act::Store(..)
+        )
+    }
+}
+
+/// How an access ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// It reached memory.
+    Done,
+    /// Translation fault.
+    Translation,
+    /// Permission fault.
+    Permission,
+    /// TLB conflict abort.
+    Conflict,
+}
+
+impl Outcome {
+    const ALL: [Outcome; 4] =
+        [Outcome::Done, Outcome::Translation, Outcome::Permission, Outcome::Conflict];
+
+    /// Back from the number that a step returns.
+    pub fn from_value(value: u64) -> Outcome {
+        Outcome::ALL[(value & 3) as usize]
+    }
+
+    /// Words for a report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Translation => "translation fault",
+            Outcome::Permission => "permission fault",
+            Outcome::Conflict => "TLB conflict abort",
+        }
+    }
+}

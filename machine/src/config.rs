@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine that a scenario asks for.
+
+/// Limits of [`Config`], both ends included.
+pub mod limits {
+    use core::ops::RangeInclusive;
+    /// CPUs.
+    pub const CPUS: RangeInclusive<u8> = 1..=4;
+    /// Spaces, `A` to `H`.
+    pub const SPACES: RangeInclusive<u8> = 1..=8;
+    /// Tags (ASIDs or VMIDs), number 0 included, which no allocator hands out.
+    pub const TAGS: RangeInclusive<u8> = 4..=16;
+    /// Levels of a page table; the last is always level 3.
+    pub const LEVELS: RangeInclusive<u8> = 2..=3;
+}
+
+/// The memory model.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Memory {
+    /// Sequential consistency: every access takes effect at its step.
+    #[default]
+    Sc,
+}
+
+/// Which CPUs share a TLB.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Domain {
+    /// A TLB for each CPU.
+    Private,
+    /// CPUs 0 and 1 are siblings on one TLB, and so are 2 and 3. An entry made with
+    /// CnP=0 serves only the CPU that made it.
+    #[default]
+    Smt,
+}
+
+/// FEAT_BBM: what the hardware does while a live entry changes its size.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
+pub enum Bbm {
+    /// Level 0: break-before-make for every change.
+    #[default]
+    Level0,
+    /// Level 1: a block may change its size with the nT bit set.
+    Level1,
+    /// Level 2: the size may change freely, at the risk of a TLB conflict abort.
+    Level2,
+    /// Level 2 and no conflict aborts: exactly one of the entries answers.
+    NoAbort,
+}
+
+/// Points where the architecture is unclear or cores differ. All `false` is what the
+/// ported kernels take for granted; docs/machine.md discusses each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Switches {
+    /// `ooc`: a PE at EL2 may begin walks for the EL1&0 context in its registers
+    /// (Arm errata 1165522, 1319367 and 1530923 do).
+    pub out_of_context: bool,
+    /// `inflight`: a walk outlives the context synchronization that replaced the
+    /// context it began under, until a DSB of its CPU (Arm ARM R_LFHQG).
+    pub inflight: bool,
+}
+
+/// The machine line of a scenario.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Config {
+    /// Number of CPUs.
+    pub cpus: u8,
+    /// Number of spaces.
+    pub spaces: u8,
+    /// Number of tags, including the unused number 0. At least `cpus + 2`, or an
+    /// allocator can run dry at a rollover.
+    pub tags: u8,
+    /// Memory model.
+    pub memory: Memory,
+    /// Which CPUs share a TLB.
+    pub domain: Domain,
+    /// FEAT_BBM level.
+    pub bbm: Bbm,
+    /// Levels of a page table.
+    pub levels: u8,
+    /// Architectural choices.
+    pub switches: Switches,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            cpus: 2,
+            spaces: 4,
+            tags: 4,
+            memory: Memory::Sc,
+            domain: Domain::Smt,
+            bbm: Bbm::Level2,
+            levels: 2,
+            switches: Switches::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The nearest configuration within the [`limits`].
+    pub fn clamp(mut self) -> Self {
+        let fit = |v: u8, r: core::ops::RangeInclusive<u8>| v.clamp(*r.start(), *r.end());
+        self.cpus = fit(self.cpus, limits::CPUS);
+        self.spaces = fit(self.spaces, limits::SPACES);
+        self.tags = fit(self.tags, limits::TAGS).max(self.cpus + 2);
+        self.levels = fit(self.levels, limits::LEVELS);
+        self
+    }
+
+    /// The level of the root table.
+    pub fn first_level(&self) -> u8 {
+        4 - self.levels
+    }
+
+    /// The TLB that a CPU uses.
+    pub fn tlb_of(&self, cpu: u8) -> usize {
+        match self.domain {
+            Domain::Private => cpu as usize,
+            Domain::Smt => cpu as usize / 2,
+        }
+    }
+}
+
+/// Which of several TLB entries for one address answers an access.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Pick {
+    /// The one that was filled first.
+    #[default]
+    Oldest,
+    /// The one that was filled last.
+    Newest,
+    /// None: a TLB conflict abort, where FEAT_BBM allows one.
+    Abort,
+    /// A mix of them, where FEAT_BBM allows amalgamation; else the oldest.
+    Mix,
+}

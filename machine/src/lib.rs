@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the hardware may do: CPUs, memory, page tables, TLBs, and the agents that act on
+//! their own (walkers, evictions, TLBIs on their way).
+//!
+//! Kernel code is `async fn` over a [`Cpu`]; each access to shared state is one [`Step`],
+//! and only there may another CPU run. docs/machine.md lists the rules and their sources.
+
+mod act;
+pub mod arm64;
+mod config;
+mod cpu;
+mod event;
+mod machine;
+mod mem;
+mod op;
+mod perform;
+mod tlb;
+mod walk;
+
+pub use act::{Act, Dsb, Order, Outcome, Rmw};
+pub use config::{Bbm, Config, Domain, Memory, Pick, Switches, limits};
+pub use cpu::{Boot, Cpu, Lock, Machine, Shared, Step, Value};
+pub use event::{Done, Drop, Event, Site};
+pub use machine::{Announced, Cost, CpuState, Ipi, State};
+pub use mem::{BITS, Frame, Memory as Ram, Name, Page, SLOTS, Use, Word, initial_page};
+pub use op::{Access, BLOCK_PAGES, Op, OpKind, PAGE, PAGES, Prot, Space, Va};
+pub use tlb::{Entry, Found, HOST_REGIME, Life, Tags, Tlb};
+pub use walk::{Context, El, level_size, slot_pa, tlbi_vmid};

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine's state, and what hardware does to it on its own.
+
+use crate::act::Act;
+use crate::arm64::{Reg, Regs, Share, Tlbi};
+use crate::config::{Config, Pick};
+use crate::event::{Drop, Event, Site};
+use crate::mem::{Memory, Use};
+use crate::op::{Space, Va};
+use crate::tlb::{Entry, Life, Tlb};
+use crate::walk::{Context, El, Progress, Walk, tlbi_vmid};
+
+/// What a CPU will do next.
+#[derive(Clone, Copy, Debug)]
+pub struct Announced {
+    /// The step.
+    pub act: Act,
+    /// Where in the port.
+    pub site: Site,
+}
+
+/// A TLBI on its way to a CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Pending {
+    op: Tlbi,
+    vmid: u16,
+    from: u8,
+    number: u32,
+}
+
+/// An inter-processor interrupt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ipi {
+    /// Who sent it.
+    pub from: u8,
+    /// What it says.
+    pub message: u64,
+}
+
+/// One CPU.
+#[derive(Debug, Default)]
+pub struct CpuState {
+    /// Registers as the last context synchronization left them.
+    pub regs: Regs,
+    /// Writes since, oldest first: a walk may see none or all of them.
+    pub unsynced: Vec<(Reg, u64)>,
+    /// Exception level.
+    pub el: El,
+    /// The announced step; `None` when there is no operation.
+    pub next: Option<Announced>,
+    /// The speculative walk in flight.
+    pub walk: Option<Walk>,
+    /// The walk of the access that is being made.
+    pub(crate) demand: Option<Walk>,
+    pub(crate) inbox: Vec<Pending>,
+    pub(crate) irqs_off: bool,
+    pub(crate) in_transit: Vec<Ipi>,
+    pub(crate) raised: Vec<Ipi>,
+    pub(crate) unacked: u32,
+    /// Which of several entries answers.
+    pub pick: Pick,
+    /// Ghost: what the port says it is in the middle of.
+    pub phase: &'static str,
+}
+
+/// What a run cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// Steps of CPUs and of hardware.
+    pub steps: u64,
+    /// TLBIs for the issuing CPU only.
+    pub tlbi_local: u64,
+    /// TLBIs for the domain.
+    pub tlbi_broadcast: u64,
+    /// DSBs.
+    pub dsb: u64,
+    /// IPIs.
+    pub ipi: u64,
+    /// Entries that TLBIs removed.
+    pub entries_lost: u64,
+    /// Entries inserted.
+    pub fills: u64,
+    /// Walks that an access had to wait for.
+    pub refills: u64,
+    /// Fault handlers run.
+    pub faults: u64,
+    /// Slow paths that ports name.
+    pub slow_paths: u64,
+}
+
+/// Everything.
+#[derive(Debug, Default)]
+pub struct State {
+    /// The machine line.
+    pub config: Config,
+    /// Memory.
+    pub mem: Memory,
+    /// CPUs.
+    pub cpus: Vec<CpuState>,
+    tlbs: Vec<Tlb>,
+    /// Events since they were last taken.
+    pub events: Vec<Event>,
+    /// Steps so far.
+    pub step: u32,
+    /// Root table of each space.
+    pub roots: [u64; 8],
+    /// Incarnation of each space.
+    pub lives: [u8; 8],
+    next_entry: u32,
+    next_tlbi: u32,
+    /// Record every step.
+    pub tracing: bool,
+    /// Ignore the maintenance at this site.
+    pub sabotage: Option<(&'static str, u32, u32)>,
+    /// Goals reached.
+    pub goals: Vec<&'static str>,
+    /// Counters.
+    pub cost: Cost,
+}
+
+impl State {
+    /// Back to power-on, under another configuration.
+    pub fn reset(&mut self, config: Config) {
+        self.config = config;
+        self.mem.reset();
+        self.cpus.truncate(config.cpus as usize);
+        for cpu in &mut self.cpus {
+            let CpuState { unsynced, inbox, in_transit, raised, .. } = core::mem::take(cpu);
+            *cpu = CpuState { unsynced, inbox, in_transit, raised, ..CpuState::default() };
+            cpu.unsynced.clear();
+            cpu.inbox.clear();
+            cpu.in_transit.clear();
+            cpu.raised.clear();
+        }
+        self.cpus.resize_with(config.cpus as usize, CpuState::default);
+        let tlbs = config.tlb_of(config.cpus - 1) + 1;
+        self.tlbs.resize_with(tlbs.max(self.tlbs.len()), Tlb::default);
+        for tlb in &mut self.tlbs {
+            tlb.entries.clear();
+        }
+        self.events.clear();
+        self.step = 0;
+        self.roots = [0; 8];
+        self.lives = [0; 8];
+        self.next_entry = 0;
+        self.next_tlbi = 0;
+        self.tracing = false;
+        self.sabotage = None;
+        self.goals.clear();
+        self.cost = Cost::default();
+    }
+
+    /// The TLB that a CPU uses.
+    pub fn tlb(&self, cpu: u8) -> &Tlb {
+        &self.tlbs[self.config.tlb_of(cpu)]
+    }
+
+    /// The TLBs that exist.
+    pub fn tlbs(&self) -> &[Tlb] {
+        &self.tlbs[..=self.config.tlb_of(self.config.cpus - 1)]
+    }
+
+    /// The current incarnation of a space.
+    pub fn life(&self, space: Space) -> Life {
+        Life { space, nth: self.lives[space.0 as usize] }
+    }
+
+    /// A CPU's registers: as synchronized, or with all later writes.
+    pub fn regs(&self, cpu: u8, old: bool) -> Regs {
+        let c = &self.cpus[cpu as usize];
+        let mut regs = c.regs;
+        if !old {
+            for (reg, value) in &c.unsynced {
+                regs.set(*reg, *value);
+            }
+        }
+        regs
+    }
+
+    /// The context that a CPU's walks begin under.
+    pub fn context(&self, cpu: u8, old: bool) -> Option<Context> {
+        let regs = self.regs(cpu, old);
+        let el = self.cpus[cpu as usize].el;
+        Context::of(&regs, el, self.config.switches.out_of_context)
+    }
+
+    /// Whose context that is.
+    pub fn context_owner(&self, ctx: &Context) -> Option<Life> {
+        match self.mem.frame(ctx.root()).usage {
+            Use::Table(life) => life,
+            _ => None,
+        }
+    }
+
+    /// Context synchronization: an ISB, an exception entry or return (machine rule 8).
+    pub(crate) fn synchronize(&mut self, cpu: u8) {
+        let regs = self.regs(cpu, false);
+        let c = &mut self.cpus[cpu as usize];
+        c.regs = regs;
+        if !c.unsynced.is_empty() {
+            c.unsynced.clear();
+            self.events.push(Event::Context { cpu });
+        }
+        if !self.config.switches.inflight {
+            self.end_foreign_walks(cpu);
+        }
+    }
+
+    /// Ends walks that began under a context which is loaded no more.
+    pub(crate) fn end_foreign_walks(&mut self, cpu: u8) {
+        let now = self.context(cpu, false);
+        let c = &mut self.cpus[cpu as usize];
+        if c.walk.is_some_and(|w| Some(w.ctx) != now) {
+            c.walk = None;
+        }
+    }
+
+    /// Inserts an entry into the TLB of `cpu`.
+    pub(crate) fn insert(&mut self, cpu: u8, mut entry: Entry, demand: bool) {
+        self.next_entry += 1;
+        entry.id = self.next_entry;
+        self.cost.fills += 1;
+        let tlb = self.config.tlb_of(cpu);
+        self.tlbs[tlb].insert(entry);
+        self.events.push(Event::Fill { cpu, entry, demand });
+    }
+
+    /// One step of the walker of `cpu`, or a whole new walk if `steps` is `None`.
+    /// Whether anything happened.
+    pub fn walk(&mut self, cpu: u8, va: Va, old: bool, steps: Option<u8>) -> bool {
+        let i = cpu as usize;
+        let mut left = steps.map_or(u32::MAX, u32::from);
+        let mut walk = match (steps, self.cpus[i].walk.take()) {
+            (Some(_), Some(walk)) => walk,
+            (_, abandoned) => {
+                let Some(ctx) = self.context(cpu, old) else {
+                    self.cpus[i].walk = abandoned;
+                    return false;
+                };
+                left -= 1;
+                Walk::begin(self, cpu, ctx, va, false)
+            }
+        };
+        while left > 0 {
+            self.step += 1;
+            self.cost.steps += 1;
+            match walk.step(self, cpu) {
+                Progress::More => left -= 1,
+                Progress::Filled | Progress::Fault => return true,
+            }
+        }
+        self.cpus[i].walk = Some(walk);
+        true
+    }
+
+    /// Evicts the leaf and table entries for an address, or the oldest entry.
+    pub fn evict(&mut self, cpu: u8, va: Option<Va>) -> bool {
+        self.step += 1;
+        let entries = &mut self.tlbs[self.config.tlb_of(cpu)].entries;
+        let before = entries.len();
+        let (events, tracing) = (&mut self.events, self.tracing);
+        let mut oldest = true;
+        entries.retain(|e| {
+            let gone = match va {
+                Some(va) => e.covers(va),
+                None => core::mem::take(&mut oldest),
+            };
+            if gone && tracing {
+                events.push(Event::Dropped { cpu, entry: e.id, why: Drop::Evicted });
+            }
+            !gone
+        });
+        before != entries.len()
+    }
+
+    /// Sends a TLBI on its way. It is not even local until it is delivered, and that may
+    /// be as late as the DSB that completes it (machine rule 11).
+    pub(crate) fn issue(&mut self, cpu: u8, op: Tlbi, site: Site) {
+        // Before an ISB, a write of VTTBR or HCR need not have reached the TLBI yet.
+        let vmid = tlbi_vmid(&self.regs(cpu, true));
+        self.next_tlbi += 1;
+        let number = self.next_tlbi;
+        let pending = Pending { op, vmid, from: cpu, number };
+        match op.kind.row().share {
+            Share::Local => {
+                self.cost.tlbi_local += 1;
+                self.cpus[cpu as usize].inbox.push(pending);
+            }
+            Share::Inner => {
+                self.cost.tlbi_broadcast += 1;
+                for c in &mut self.cpus {
+                    c.inbox.push(pending);
+                }
+            }
+        }
+        self.events.push(Event::Tlbi { cpu, op, vmid, number, site });
+    }
+
+    /// Delivers the oldest TLBI on its way to `cpu`.
+    pub fn deliver(&mut self, cpu: u8) -> bool {
+        if self.cpus[cpu as usize].inbox.is_empty() {
+            return false;
+        }
+        self.step += 1;
+        let pending = self.cpus[cpu as usize].inbox.remove(0);
+        self.apply(cpu, pending);
+        true
+    }
+
+    /// Takes effect on one CPU: entries that this CPU sees, and its walks in flight.
+    fn apply(&mut self, cpu: u8, p: Pending) {
+        let tlb = self.config.tlb_of(cpu);
+        let (events, tracing) = (&mut self.events, self.tracing);
+        let entries = &mut self.tlbs[tlb].entries;
+        let before = entries.len();
+        entries.retain(|e| {
+            let gone = e.visible(cpu, e.cnp) && e.hit_by(&p.op, p.vmid);
+            if gone && tracing {
+                let why = Drop::Tlbi(p.from, p.number);
+                events.push(Event::Dropped { cpu, entry: e.id, why });
+            }
+            !gone
+        });
+        let removed = before - entries.len();
+        self.cost.entries_lost += removed as u64;
+        let c = &mut self.cpus[cpu as usize];
+        if c.walk.is_some_and(|w| w.hit_by(&p.op, p.vmid)) {
+            c.walk = None;
+        }
+        if c.demand.is_some_and(|w| w.hit_by(&p.op, p.vmid)) {
+            c.demand = None;
+        }
+        if tracing {
+            let (op, from, number, removed) = (p.op, p.from, p.number, removed as u8);
+            self.events.push(Event::Delivered { cpu, op, from, number, removed });
+        }
+    }
+
+    /// A DSB with loads and stores: this CPU's TLBIs are complete, everywhere or here
+    /// (machine rules 11, 12 and 15), and so are its walks of contexts left behind.
+    pub(crate) fn complete(&mut self, cpu: u8, everywhere: bool) {
+        for target in 0..self.cpus.len() {
+            if !everywhere && target != cpu as usize {
+                continue;
+            }
+            let mut i = 0;
+            while i < self.cpus[target].inbox.len() {
+                let p = self.cpus[target].inbox[i];
+                let local = p.op.kind.row().share == Share::Local;
+                if p.from == cpu && (everywhere || local) {
+                    self.cpus[target].inbox.remove(i);
+                    self.apply(target as u8, p);
+                } else {
+                    i += 1;
+                }
+            }
+        }
+        self.end_foreign_walks(cpu);
+    }
+
+    /// An IPI arrives.
+    pub fn deliver_ipi(&mut self, cpu: u8) -> bool {
+        let c = &mut self.cpus[cpu as usize];
+        if c.in_transit.is_empty() {
+            return false;
+        }
+        self.step += 1;
+        let ipi = c.in_transit.remove(0);
+        c.raised.push(ipi);
+        true
+    }
+
+    /// The IPI that a CPU must handle before its next step, if interrupts are not masked.
+    pub fn take_ipi(&mut self, cpu: u8) -> Option<Ipi> {
+        let c = &mut self.cpus[cpu as usize];
+        (!c.irqs_off && !c.raised.is_empty()).then(|| c.raised.remove(0))
+    }
+
+    /// The handler of an IPI has returned.
+    pub fn acknowledge(&mut self, ipi: Ipi) {
+        let sender = &mut self.cpus[ipi.from as usize];
+        sender.unacked = sender.unacked.saturating_sub(1);
+    }
+
+    /// Whether the announced step cannot be taken now.
+    pub fn blocked(&self, cpu: u8) -> bool {
+        let c = &self.cpus[cpu as usize];
+        match &c.next {
+            None => false,
+            Some(a) => match a.act {
+                Act::Lock(word) => self.mem.get(word) != 0 && !self.is_sabotaged(a),
+                Act::WaitIpi => c.unacked != 0,
+                _ => false,
+            },
+        }
+    }
+
+    pub(crate) fn is_sabotaged(&self, a: &Announced) -> bool {
+        self.sabotage.is_some_and(|(file, line, column)| {
+            a.site.line() == line
+                && a.site.column() == column
+                && a.site.file() == file
+                && a.act.is_maintenance()
+        })
+    }
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Memory: the kernel's variables and the simulated physical frames, one array of words.
+
+use crate::arm64::Desc;
+use crate::op::{BLOCK_PAGES, PAGE, Space};
+use crate::tlb::Life;
+
+/// Words set aside for kernel variables and locks.
+pub const VARS: usize = 160;
+/// Descriptors in a table. Real ones have 512.
+pub const SLOTS: usize = 4;
+/// log2 of [`SLOTS`]: address bits that a level resolves.
+pub const BITS: u32 = 2;
+/// Frames that come singly: tables and pages. Frame 0 is never handed out. More than the
+/// longest scenario can use, so that running out of memory is not an outcome.
+const SINGLES: usize = 512;
+/// Naturally aligned runs of [`BLOCK_PAGES`] frames.
+const BLOCKS: usize = 144;
+/// All frames.
+pub const FRAMES: usize = SINGLES + BLOCKS * BLOCK_PAGES;
+
+/// Index of a word of memory.
+pub type Word = u32;
+
+/// Names a page's contents, so that every variant's copy of it can be compared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Page(pub u16);
+
+/// What a frame is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Use {
+    /// Nothing: it may be handed out.
+    #[default]
+    Free,
+    /// A page-table page of a space; `None`: the kernel's own (the reserved table).
+    Table(Option<Life>),
+    /// A page of a space.
+    Page(Life, Page),
+}
+
+/// A physical frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Frame {
+    /// Its use.
+    pub usage: Use,
+    /// How often it has changed hands.
+    pub generation: u32,
+    /// Its contents have moved elsewhere: a store to it is lost.
+    pub moved: bool,
+}
+
+/// Name of a kernel variable: `active_asids` or `active_asids[1]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Name {
+    /// As the kernel calls it.
+    pub name: &'static str,
+    /// CPU or space, where there is one for each.
+    pub index: Option<u8>,
+}
+
+/// All of memory.
+#[derive(Debug)]
+pub struct Memory {
+    words: Vec<u64>,
+    dirty: Vec<Word>,
+    /// Names of the variables, by word.
+    pub names: Vec<Name>,
+    frames: Vec<Frame>,
+    used: Vec<u16>,
+    singles: Vec<u16>,
+    blocks: Vec<u16>,
+    /// Frames of each block still in use.
+    held: [u8; BLOCKS],
+    next_single: u16,
+    next_block: u16,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory {
+            words: vec![0; VARS + SINGLES * SLOTS],
+            dirty: Vec::with_capacity(256),
+            names: Vec::with_capacity(VARS),
+            frames: vec![Frame::default(); FRAMES],
+            used: Vec::with_capacity(FRAMES),
+            singles: Vec::with_capacity(SINGLES),
+            blocks: Vec::with_capacity(BLOCKS),
+            held: [0; BLOCKS],
+            next_single: 1,
+            next_block: 0,
+        }
+    }
+}
+
+impl Memory {
+    /// Back to the initial state, touching only what has changed.
+    pub fn reset(&mut self) {
+        for w in self.dirty.drain(..) {
+            self.words[w as usize] = 0;
+        }
+        for f in self.used.drain(..) {
+            self.frames[f as usize] = Frame::default();
+        }
+        self.names.clear();
+        self.singles.clear();
+        self.blocks.clear();
+        self.held = [0; BLOCKS];
+        self.next_single = 1;
+        self.next_block = 0;
+    }
+
+    /// Declares a variable.
+    ///
+    /// # Panics
+    /// If there are more than [`VARS`].
+    pub fn declare(&mut self, name: Name, value: u64) -> Word {
+        assert!(self.names.len() < VARS, "more than {VARS} shared variables");
+        let word = self.names.len() as Word;
+        self.names.push(name);
+        self.set(word, value);
+        word
+    }
+
+    /// Reads a word.
+    pub fn get(&self, word: Word) -> u64 {
+        self.words[word as usize]
+    }
+
+    /// Writes a word.
+    pub fn set(&mut self, word: Word, value: u64) {
+        let slot = &mut self.words[word as usize];
+        if *slot == 0 && value != 0 {
+            self.dirty.push(word);
+        }
+        *slot = value;
+    }
+
+    /// The word of the descriptor at physical address `pa`, if that frame can hold one.
+    pub fn desc_word(pa: u64) -> Option<Word> {
+        let (frame, slot) = ((pa / PAGE) as usize, (pa % PAGE / 8) as usize);
+        (frame < SINGLES && slot < SLOTS).then(|| (VARS + frame * SLOTS + slot) as Word)
+    }
+
+    /// The descriptor at a physical address; invalid where none can be.
+    pub fn desc(&self, pa: u64) -> Desc {
+        Desc(Memory::desc_word(pa).map_or(0, |w| self.get(w)))
+    }
+
+    /// The physical address of a descriptor's word; `None` for a variable.
+    pub fn desc_pa(&self, word: Word) -> Option<u64> {
+        let i = (word as usize).checked_sub(VARS)?;
+        Some((i / SLOTS) as u64 * PAGE + (i % SLOTS) as u64 * 8)
+    }
+
+    /// The frame that contains a physical address.
+    pub fn frame(&self, pa: u64) -> Frame {
+        self.frames.get((pa / PAGE) as usize).copied().unwrap_or_default()
+    }
+
+    /// Marks a frame's contents as moved to another.
+    pub fn set_moved(&mut self, pa: u64) {
+        if let Some(frame) = self.frames.get_mut((pa / PAGE) as usize) {
+            frame.moved = true;
+        }
+    }
+
+    fn assign(&mut self, frame: u16, usage: Use) {
+        let f = &mut self.frames[frame as usize];
+        f.usage = usage;
+        f.generation += 1;
+        f.moved = false;
+        self.used.push(frame);
+    }
+
+    /// A zeroed table, or a page; the frame freed last comes first. `None`: out of memory.
+    pub fn alloc(&mut self, usage: Use) -> Option<u64> {
+        let frame = self.singles.pop().or_else(|| {
+            let fresh = self.next_single;
+            self.next_single += 1;
+            ((fresh as usize) < SINGLES).then_some(fresh)
+        })?;
+        self.assign(frame, usage);
+        if matches!(usage, Use::Table(_)) {
+            for slot in 0..SLOTS {
+                self.set((VARS + frame as usize * SLOTS + slot) as Word, 0);
+            }
+        }
+        Some(frame as u64 * PAGE)
+    }
+
+    /// [`BLOCK_PAGES`] aligned frames for the pages `first..`. `None`: out of memory.
+    pub fn alloc_block(&mut self, life: Life, first: Page) -> Option<u64> {
+        let block = self.blocks.pop().or_else(|| {
+            let fresh = self.next_block;
+            self.next_block += 1;
+            ((fresh as usize) < BLOCKS).then_some(fresh)
+        })?;
+        self.held[block as usize] = BLOCK_PAGES as u8;
+        let base = (SINGLES + block as usize * BLOCK_PAGES) as u16;
+        for i in 0..BLOCK_PAGES as u16 {
+            self.assign(base + i, Use::Page(life, Page(first.0 + i)));
+        }
+        Some(base as u64 * PAGE)
+    }
+
+    /// Takes a frame back. A block is handed out anew once all its frames are back.
+    /// `false`: it was free already, and nothing is done.
+    pub fn free(&mut self, pa: u64) -> bool {
+        let frame = (pa / PAGE) as usize;
+        if frame >= FRAMES || self.frames[frame].usage == Use::Free {
+            return false;
+        }
+        self.frames[frame].usage = Use::Free;
+        self.frames[frame].generation += 1;
+        if frame < SINGLES {
+            self.singles.push(frame as u16);
+        } else {
+            let block = (frame - SINGLES) / BLOCK_PAGES;
+            self.held[block] -= 1;
+            if self.held[block] == 0 {
+                self.blocks.push(block as u16);
+            }
+        }
+        true
+    }
+
+    /// Whether four frames from `pa` are one block as it was handed out.
+    pub fn is_block(pa: u64) -> bool {
+        let frame = (pa / PAGE) as usize;
+        frame >= SINGLES && (frame - SINGLES).is_multiple_of(BLOCK_PAGES)
+    }
+}
+
+impl Use {
+    /// Whose it is.
+    pub fn life(self) -> Option<Life> {
+        match self {
+            Use::Free => None,
+            Use::Table(life) => life,
+            Use::Page(life, _) => Some(life),
+        }
+    }
+}
+
+/// The pages that every space starts with, in every variant: `0x0000` and `0x1000` singly,
+/// `0x4000` to `0x7fff` as a block. Space `n` owns the pages `n * 16 ..`.
+pub fn initial_page(space: Space, index: usize) -> Page {
+    Page(space.0 as u16 * 16 + index as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_reused_last_freed_first_and_remember_it() {
+        let mut m = Memory::default();
+        let life = Life { space: Space(0), nth: 0 };
+        let a = m.alloc(Use::Table(Some(life))).unwrap();
+        let w = Memory::desc_word(a).unwrap();
+        m.set(w, 7);
+        let g = m.frame(a).generation;
+        m.free(a);
+        assert_eq!(m.get(w), 7, "a freed frame keeps its contents");
+        let b = m.alloc(Use::Table(None)).unwrap();
+        assert_eq!((a, m.get(w)), (b, 0), "and is zeroed when it is handed out");
+        assert!(m.frame(b).generation > g);
+        m.reset();
+        assert_eq!(m.frame(b).usage, Use::Free);
+    }
+
+    #[test]
+    fn a_block_returns_only_whole() {
+        let mut m = Memory::default();
+        let life = Life { space: Space(1), nth: 0 };
+        let a = m.alloc_block(life, Page(4)).unwrap();
+        assert!(Memory::is_block(a) && !Memory::is_block(a + PAGE));
+        m.free(a);
+        assert_ne!(m.alloc_block(life, Page(8)), Some(a));
+        for i in 1..4 {
+            m.free(a + i * PAGE);
+        }
+        assert_eq!(m.alloc_block(life, Page(12)), Some(a));
+    }
+
+    #[test]
+    fn memory_runs_out() {
+        let mut m = Memory::default();
+        while m.alloc(Use::Table(None)).is_some() {}
+        assert_eq!(m.alloc(Use::Table(None)), None);
+        let life = Life { space: Space(1), nth: 0 };
+        for _ in 0..BLOCKS {
+            assert!(m.alloc_block(life, Page(0)).is_some());
+        }
+        assert_eq!(m.alloc_block(life, Page(0)), None);
+    }
+}

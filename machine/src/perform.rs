@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What each step of a CPU does to the machine.
+
+use crate::act::{Act, Dsb, Outcome, Rmw};
+use crate::arm64::{Desc, Stage};
+use crate::event::{Event, Site};
+use crate::machine::{Announced, Ipi, State};
+use crate::mem::{Use, Word};
+use crate::op::{Access, BLOCK_PAGES, PAGE, Va};
+use crate::tlb::Found;
+use crate::walk::{El, Progress, Walk, permitted};
+
+impl State {
+    /// Performs the announced step of `cpu`. `None`: it is not finished, and takes another.
+    pub(crate) fn perform(&mut self, cpu: u8, a: Announced) -> Option<u64> {
+        self.step += 1;
+        self.cost.steps += 1;
+        let ignored = self.sabotage.is_some() && self.is_sabotaged(&a);
+        let value = if ignored { Some(0) } else { self.execute(cpu, a) };
+        if self.tracing
+            && let Some(value) = value
+        {
+            self.events.push(Event::Did { cpu, act: a.act, value, site: a.site, ignored });
+        }
+        value
+    }
+
+    fn execute(&mut self, cpu: u8, a: Announced) -> Option<u64> {
+        let c = cpu as usize;
+        Some(match a.act {
+            Act::Load(word, _) => self.mem.get(word),
+            Act::Store(word, value, _) => {
+                self.store(cpu, word, value, a.site);
+                0
+            }
+            Act::Rmw(word, rmw, _) => self.rmw(cpu, word, rmw, a.site),
+            Act::Lock(word) => {
+                self.mem.set(word, cpu as u64 + 1);
+                0
+            }
+            Act::Unlock(word) => {
+                self.mem.set(word, 0);
+                0
+            }
+            Act::IrqOff | Act::IrqOn => {
+                let was = self.cpus[c].irqs_off;
+                self.cpus[c].irqs_off = a.act == Act::IrqOff;
+                was as u64
+            }
+            Act::Tlbi(op) => {
+                self.issue(cpu, op, a.site);
+                0
+            }
+            Act::Dsb(kind) => {
+                self.cost.dsb += 1;
+                match kind {
+                    Dsb::Ish => self.complete(cpu, true),
+                    Dsb::Nsh => self.complete(cpu, false),
+                    Dsb::Ishst | Dsb::Nshst => {}
+                }
+                self.events.push(Event::Dsb { cpu, kind });
+                0
+            }
+            Act::Isb => {
+                self.synchronize(cpu);
+                0
+            }
+            Act::Msr(reg, value) => {
+                self.cpus[c].unsynced.push((reg, value));
+                self.events.push(Event::Context { cpu });
+                0
+            }
+            Act::EnterGuest | Act::ExitGuest => {
+                let guest = a.act == Act::EnterGuest;
+                self.cpus[c].el = if guest { El::Guest } else { El::Host };
+                self.synchronize(cpu);
+                self.events.push(Event::Context { cpu });
+                0
+            }
+            Act::Access(va, access) => return self.access(cpu, va, access),
+            Act::SendIpi(target, message) => {
+                self.cost.ipi += 1;
+                self.cpus[c].unacked += 1;
+                self.cpus[target as usize].in_transit.push(Ipi { from: cpu, message });
+                0
+            }
+            Act::WaitIpi => 0,
+            _ => self.manage(cpu, a),
+        })
+    }
+
+    /// Frames and spaces.
+    fn manage(&mut self, cpu: u8, a: Announced) -> u64 {
+        let to = match a.act {
+            Act::Free(pa) => {
+                if !self.mem.free(pa) {
+                    self.events.push(Event::DoubleFree { cpu, pa, site: a.site });
+                } else if self.tracing {
+                    self.events.push(Event::Frame { cpu, pa, to: None });
+                }
+                return 0;
+            }
+            Act::Copy(from, to) => {
+                self.mem.set_moved(from);
+                self.events.push(Event::Copied { cpu, from, to });
+                return 0;
+            }
+            Act::NewRoot(space) => {
+                self.lives[space.0 as usize] += 1;
+                space
+            }
+            Act::AllocTable(space) | Act::AllocPage(space, _) | Act::AllocBlock(space, _) => space,
+            _ => return 0,
+        };
+        let life = self.life(to);
+        let pa = match a.act {
+            Act::AllocPage(_, page) => self.mem.alloc(Use::Page(life, page)),
+            Act::AllocBlock(_, page) => self.mem.alloc_block(life, page),
+            _ => self.mem.alloc(Use::Table(Some(life))),
+        }
+        .unwrap_or(0);
+        if self.tracing && pa != 0 {
+            let frames = if matches!(a.act, Act::AllocBlock(..)) { BLOCK_PAGES as u64 } else { 1 };
+            for i in 0..frames {
+                self.events.push(Event::Frame { cpu, pa: pa + i * PAGE, to: Some(life) });
+            }
+        }
+        if let Act::NewRoot(space) = a.act {
+            self.roots[space.0 as usize] = pa;
+            self.events.push(Event::Root { space, life, pa });
+        }
+        pa
+    }
+
+    fn store(&mut self, cpu: u8, word: Word, value: u64, site: Site) {
+        let old = self.mem.get(word);
+        self.mem.set(word, value);
+        if let Some(pa) = self.mem.desc_pa(word)
+            && old != value
+        {
+            let (old, new) = (Desc(old), Desc(value));
+            self.events.push(Event::Pte { cpu, pa, old, new, site });
+        }
+    }
+
+    fn rmw(&mut self, cpu: u8, word: Word, rmw: Rmw, site: Site) -> u64 {
+        let old = self.mem.get(word);
+        let (new, result) = match rmw {
+            Rmw::Xchg(new) => (new, old),
+            Rmw::CmpXchg(expected, new) => (if old == expected { new } else { old }, old),
+            Rmw::Add(n) => (old.wrapping_add(n), old.wrapping_add(n)),
+            Rmw::Or(bits) => (old | bits, old),
+            Rmw::AndNot(bits) => (old & !bits, old),
+        };
+        self.store(cpu, word, new, site);
+        result
+    }
+
+    /// One step of an access: a look-up, or a step of its walk. User code runs after an
+    /// exception return, so the context is synchronized.
+    fn access(&mut self, cpu: u8, va: Va, access: Access) -> Option<u64> {
+        let c = cpu as usize;
+        if let Some(mut walk) = self.cpus[c].demand.take() {
+            return match walk.step(self, cpu) {
+                Progress::More => {
+                    self.cpus[c].demand = Some(walk);
+                    None
+                }
+                Progress::Filled => None, // the look-up is the next step
+                Progress::Fault => Some(self.end_access(cpu, va, access, Outcome::Translation)),
+            };
+        }
+        self.synchronize(cpu);
+        let Some(ctx) = self.context(cpu, false) else {
+            return Some(self.end_access(cpu, va, access, Outcome::Translation));
+        };
+        let pick = self.cpus[c].pick;
+        let found = self.tlb(cpu).lookup(cpu, ctx.tags, Stage::One, va, self.config.bbm, pick);
+        match found {
+            Found::Hit(entry) => {
+                let outcome = permitted(&entry, access == Access::Write);
+                let via = Some(entry);
+                self.events.push(Event::Accessed { cpu, va, access, outcome, via });
+                Some(outcome as u64)
+            }
+            Found::Conflict => Some(self.end_access(cpu, va, access, Outcome::Conflict)),
+            Found::Miss => {
+                self.cost.refills += 1;
+                self.cpus[c].demand = Some(Walk::begin(self, cpu, ctx, va, true));
+                None
+            }
+        }
+    }
+
+    fn end_access(&mut self, cpu: u8, va: Va, access: Access, outcome: Outcome) -> u64 {
+        self.events.push(Event::Accessed { cpu, va, access, outcome, via: None });
+        outcome as u64
+    }
+}

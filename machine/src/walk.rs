@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Walks in flight: begin, one read per level, insert; each a step of its own
+//! (machine rule 4).
+
+use crate::act::Outcome;
+use crate::arm64::{Desc, HCR_TGE, HCR_VM, Regs, Scope, Stage, Tlbi, Ttl, ttbr};
+use crate::event::Event;
+use crate::machine::State;
+use crate::mem::{BITS, SLOTS, Use};
+use crate::op::{PAGE, Va};
+use crate::tlb::{Entry, Found, HOST_REGIME, Life, Tags};
+
+/// The exception level that matters here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum El {
+    /// The kernel and its users; under KVM, the host (EL2 and its users).
+    #[default]
+    Host,
+    /// A guest (EL1 and EL0 behind stage 2).
+    Guest,
+}
+
+/// What a walk starts from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Context {
+    /// Root table of stage 1; 0: off.
+    pub stage1: u64,
+    /// Root table of stage 2; 0: off.
+    pub stage2: u64,
+    /// Tags of the entries it makes.
+    pub tags: Tags,
+}
+
+impl Context {
+    /// The context that registers select, or `None` where EL1&0 is not being used.
+    pub fn of(regs: &Regs, el: El, out_of_context: bool) -> Option<Context> {
+        if regs.hcr & HCR_VM != 0 {
+            if el == El::Host && !out_of_context {
+                return None;
+            }
+            let table = ttbr::table(regs.vttbr);
+            let tags = Tags {
+                asid: ttbr::tag(regs.ttbr1),
+                vmid: ttbr::tag(regs.vttbr),
+                cnp: regs.vttbr & ttbr::CNP != 0,
+            };
+            let stage1 = ttbr::table(regs.ttbr0);
+            return (table != 0).then_some(Context { stage1, stage2: table, tags });
+        }
+        let stage1 = ttbr::table(regs.ttbr0);
+        let cnp = regs.ttbr0 & ttbr::CNP != 0;
+        let tags = Tags { asid: ttbr::tag(regs.ttbr1), vmid: 0, cnp };
+        (stage1 != 0).then_some(Context { stage1, stage2: 0, tags })
+    }
+
+    /// The table that says whose context it is: stage 2 if there is one.
+    pub fn root(&self) -> u64 {
+        if self.stage2 != 0 { self.stage2 } else { self.stage1 }
+    }
+}
+
+/// The VMID that a TLBI means under these registers.
+pub fn tlbi_vmid(regs: &Regs) -> u16 {
+    match regs.hcr & (HCR_VM | HCR_TGE) {
+        0 => 0,
+        HCR_VM => ttbr::tag(regs.vttbr),
+        _ => HOST_REGIME,
+    }
+}
+
+/// Bytes that a descriptor of this level maps.
+pub fn level_size(level: u8) -> u64 {
+    PAGE << (BITS * (3 - level as u32))
+}
+
+/// The address of the descriptor for `input` in the table at `table`.
+pub fn slot_pa(table: u64, level: u8, input: u64) -> u64 {
+    table + (input / level_size(level)) % SLOTS as u64 * 8
+}
+
+/// What a stage-2 translation is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum For {
+    /// The access itself.
+    Data,
+    /// A stage-1 descriptor of this level.
+    Stage1(u8),
+}
+
+/// The next step of a walk.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Read the descriptor at `at`, which translates `input`.
+    Read { stage: Stage, level: u8, at: u64, input: u64, what: For },
+    /// Insert what was found.
+    Insert,
+}
+
+/// A leaf that has been read.
+#[derive(Clone, Copy, Debug)]
+struct Leaf {
+    desc: Desc,
+    desc_pa: u64,
+    level: u8,
+    input: u64,
+}
+
+/// A walk in flight. What it began with, it keeps (machine rule 9).
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// The context that it began under.
+    pub ctx: Context,
+    /// The address.
+    pub va: Va,
+    /// Whose root table it began in, and when that table last changed hands.
+    owner: Option<Life>,
+    root_gen: u32,
+    demand: bool,
+    next: Next,
+    leaf1: Option<Leaf>,
+    leaf2: Option<Leaf>,
+}
+
+/// What a step of a walk came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// There is more to do.
+    More,
+    /// The entry is in the TLB.
+    Filled,
+    /// It met an invalid descriptor.
+    Fault,
+}
+
+impl Walk {
+    /// Begins a walk, from the deepest cached table. A demand walk starts below.
+    pub fn begin(s: &State, cpu: u8, ctx: Context, va: Va, demand: bool) -> Walk {
+        let root = s.mem.frame(ctx.root());
+        let owner = match root.usage {
+            Use::Table(life) => life,
+            _ => None,
+        };
+        let mut walk = Walk {
+            ctx,
+            va,
+            owner,
+            root_gen: root.generation,
+            demand,
+            next: Next::Insert,
+            leaf1: None,
+            leaf2: None,
+        };
+        if ctx.stage1 == 0 {
+            walk.stage2(s, cpu, va, For::Data);
+        } else {
+            let cached = s.tlb(cpu).table_for(cpu, ctx.tags, Stage::One, va);
+            let (level, table) = cached.unwrap_or((s.config.first_level(), ctx.stage1));
+            walk.stage1(s, cpu, level, table);
+        }
+        walk
+    }
+
+    fn stage1(&mut self, s: &State, cpu: u8, level: u8, table: u64) {
+        let at = slot_pa(table, level, self.va);
+        if self.ctx.stage2 == 0 {
+            self.next = Next::Read { stage: Stage::One, level, at, input: self.va, what: For::Data };
+        } else {
+            self.stage2(s, cpu, at, For::Stage1(level));
+        }
+    }
+
+    fn stage2(&mut self, s: &State, cpu: u8, ipa: u64, what: For) {
+        let tlb = s.tlb(cpu);
+        let pick = s.cpus[cpu as usize].pick;
+        let found = tlb.lookup(cpu, self.ctx.tags, Stage::Two, ipa, s.config.bbm, pick);
+        if let Found::Hit(e) = found {
+            let leaf = Leaf { desc: e.desc, desc_pa: e.desc_pa, level: e.level, input: ipa };
+            self.stage2_done(leaf, what);
+            return;
+        }
+        let cached = tlb.table_for(cpu, self.ctx.tags, Stage::Two, ipa);
+        let (level, table) = cached.unwrap_or((s.config.first_level(), self.ctx.stage2));
+        let at = slot_pa(table, level, ipa);
+        self.next = Next::Read { stage: Stage::Two, level, at, input: ipa, what };
+    }
+
+    fn stage2_done(&mut self, leaf: Leaf, what: For) {
+        let pa = leaf.desc.addr() + leaf.input % level_size(leaf.level);
+        self.next = match what {
+            For::Data => {
+                self.leaf2 = Some(leaf);
+                Next::Insert
+            }
+            For::Stage1(level) => {
+                Next::Read { stage: Stage::One, level, at: pa, input: self.va, what }
+            }
+        };
+    }
+
+    /// One step.
+    pub fn step(&mut self, s: &mut State, cpu: u8) -> Progress {
+        let Next::Read { stage, level, at, input, what } = self.next else {
+            self.insert(s, cpu);
+            return Progress::Filled;
+        };
+        let desc = s.mem.desc(at);
+        s.events.push(Event::WalkRead {
+            cpu,
+            va: self.va,
+            stage,
+            level,
+            desc_pa: at,
+            desc,
+            owner: self.owner,
+            root_gen: s.mem.frame(self.ctx.root()).generation == self.root_gen,
+            demand: self.demand,
+        });
+        if desc.is_table(level) {
+            let entry = self.entry(s, cpu, stage, false, Leaf { desc, desc_pa: at, level, input });
+            s.insert(cpu, entry, self.demand);
+            match stage {
+                Stage::One => self.stage1(s, cpu, level + 1, desc.addr()),
+                Stage::Two => {
+                    let at = slot_pa(desc.addr(), level + 1, input);
+                    self.next = Next::Read { stage, level: level + 1, at, input, what };
+                }
+            }
+            return Progress::More;
+        }
+        if !desc.is_leaf(level) || !desc.accessed() {
+            return Progress::Fault;
+        }
+        let leaf = Leaf { desc, desc_pa: at, level, input };
+        match stage {
+            Stage::Two => {
+                let entry = self.entry(s, cpu, Stage::Two, true, leaf);
+                if let For::Stage1(_) = what {
+                    s.insert(cpu, entry, self.demand);
+                }
+                self.stage2_done(leaf, what);
+            }
+            Stage::One => {
+                self.leaf1 = Some(leaf);
+                if self.ctx.stage2 == 0 {
+                    self.next = Next::Insert;
+                } else {
+                    let ipa = desc.addr() + input % level_size(level);
+                    self.stage2(s, cpu, ipa, For::Data);
+                }
+            }
+        }
+        Progress::More
+    }
+
+    fn entry(&self, s: &State, cpu: u8, stage: Stage, leaf: bool, from: Leaf) -> Entry {
+        let size = level_size(from.level);
+        let pa = from.desc.addr();
+        Entry {
+            id: 0,
+            va: from.input / size * size,
+            size,
+            level: from.level,
+            stage,
+            leaf,
+            global: stage == Stage::Two || (leaf && !from.desc.non_global()),
+            asid: self.ctx.tags.asid,
+            vmid: self.ctx.tags.vmid,
+            cnp: self.ctx.tags.cnp,
+            cpu,
+            pa,
+            writable: from.desc.writable(stage),
+            desc: from.desc,
+            desc_pa: from.desc_pa,
+            owner: self.owner,
+            frame_gen: s.mem.frame(pa).generation,
+            filled: s.step,
+        }
+    }
+
+    /// Stage 1 alone gives its own leaf; with stage 2, that stage's leaf and a combined
+    /// entry of the smaller of the two sizes, which IPAS2 operations do not reach.
+    fn insert(&mut self, s: &mut State, cpu: u8) {
+        let Some(leaf2) = self.leaf2 else {
+            let Some(leaf1) = self.leaf1 else { return };
+            let entry = self.entry(s, cpu, Stage::One, true, leaf1);
+            s.insert(cpu, entry, self.demand);
+            return;
+        };
+        let second = self.entry(s, cpu, Stage::Two, true, leaf2);
+        s.insert(cpu, second, self.demand);
+        let mut combined = Entry { stage: Stage::One, ..second };
+        if let Some(leaf1) = self.leaf1 {
+            let first = self.entry(s, cpu, Stage::One, true, leaf1);
+            let size = first.size.min(second.size);
+            let ipa = leaf2.input / size * size;
+            combined = Entry {
+                va: self.va / size * size,
+                size,
+                level: first.level.max(second.level),
+                global: first.global,
+                pa: second.pa + ipa % second.size,
+                writable: first.writable && second.writable,
+                ..combined
+            };
+            combined.frame_gen = s.mem.frame(combined.pa).generation;
+        }
+        s.insert(cpu, combined, self.demand);
+    }
+
+    /// Whether a TLBI catches it: it has read, or may have, something that is covered
+    /// (machine rule 10).
+    pub fn hit_by(&self, op: &Tlbi, vmid: u16) -> bool {
+        let tags = &self.ctx.tags;
+        let row = op.kind.row();
+        let addr = match row.scope {
+            Scope::All => return true,
+            Scope::VmBoth | Scope::Vm => return tags.vmid == vmid,
+            Scope::Asid => return tags.vmid == vmid && tags.asid == op.asid_field(),
+            Scope::Va if self.ctx.stage1 != 0 && tags.asid != op.asid_field() => return false,
+            Scope::Va | Scope::VaAllAsid => self.va,
+            Scope::Ipa if self.ctx.stage2 == 0 => return false,
+            Scope::Ipa => match (self.next, self.leaf2) {
+                (_, Some(leaf)) => leaf.input,
+                (Next::Read { stage: Stage::Two, input, .. }, _) => input,
+                _ => return false,
+            },
+        };
+        let leaf = if row.scope == Scope::Ipa { self.leaf2 } else { self.leaf1.or(self.leaf2) };
+        let (start, len) = op.span();
+        let page = addr / PAGE * PAGE;
+        let level = match (op.ttl(), leaf) {
+            (Ttl::Level(hint), Some(leaf)) => leaf.level == hint,
+            _ => true,
+        };
+        let covered = match leaf {
+            // An entry of it would be hit by any address that it covers.
+            Some(leaf) => {
+                let size = level_size(leaf.level);
+                let first = page / size * size;
+                first < start + len && start < first + size
+            }
+            None => start <= page && page < start + len,
+        };
+        tags.vmid == vmid && covered && level && (leaf.is_some() || !row.last)
+    }
+}
+
+/// How an access through an entry ends.
+pub fn permitted(entry: &Entry, write: bool) -> Outcome {
+    if write && !entry.writable { Outcome::Permission } else { Outcome::Done }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The flush API of arm64 (`arch/arm64/include/asm/tlbflush.h`, Linux 7.3).
+
+use super::idx;
+use crate::pgtable::Flush;
+use shootdown_machine::arm64::{Kind, Tlbi, Ttl};
+use shootdown_machine::{Cpu, Dsb, PAGE, Shared, Space, Va};
+
+/// Flushes by ASID, in every CPU.
+#[derive(Debug)]
+pub struct TlbFlush {
+    /// `mm->context.id`.
+    context_id: [Shared<u64>; 8],
+    /// B-20 (nsh): permission changes are flushed on this CPU only.
+    nsh: bool,
+}
+
+impl TlbFlush {
+    /// For the mms whose ids these are.
+    pub fn new(context_id: [Shared<u64>; 8], nsh: bool) -> TlbFlush {
+        TlbFlush { context_id, nsh }
+    }
+
+    /// `ASID(mm)`. Read after the DSB, so that a rollover that is not seen here cannot have
+    /// let a walker see the old descriptor under a newer ASID (5e10f9887ed8).
+    async fn asid(&self, cpu: Cpu<'_>, mm: Space) -> u16 {
+        idx(self.context_id[mm.0 as usize].read(cpu).await) as u16
+    }
+
+    async fn flush_tlb_page_local(&self, cpu: Cpu<'_>, mm: Space, va: Va, ttl: Ttl) {
+        cpu.dsb(Dsb::Nshst).await;
+        let asid = self.asid(cpu, mm).await;
+        cpu.tlbi(Tlbi::addr(Kind::Vale1, va, asid, ttl)).await;
+        cpu.dsb(Dsb::Nsh).await;
+    }
+}
+
+impl Flush for TlbFlush {
+    /// `flush_tlb_page`: the last level, with its hint.
+    async fn leaf(&self, cpu: Cpu<'_>, mm: Space, va: Va, level: u8) {
+        cpu.dsb(Dsb::Ishst).await;
+        let asid = self.asid(cpu, mm).await;
+        cpu.tlbi(Tlbi::addr(Kind::Vale1is, va, asid, Ttl::Level(level))).await;
+        cpu.dsb(Dsb::Ish).await;
+    }
+
+    async fn restrict(&self, cpu: Cpu<'_>, mm: Space, va: Va, level: u8) {
+        if self.nsh {
+            self.flush_tlb_page_local(cpu, mm, va, Ttl::Level(level)).await;
+        } else {
+            self.leaf(cpu, mm, va, level).await;
+        }
+    }
+
+    /// mprotect flushes whether it takes or gives.
+    async fn relax(&self, cpu: Cpu<'_>, mm: Space, va: Va, level: u8) {
+        self.restrict(cpu, mm, va, level).await;
+    }
+
+    /// `__flush_tlb_range` with level and walk cache unknown: an odd page by itself, the rest
+    /// by range operations, largest scale first.
+    async fn range(&self, cpu: Cpu<'_>, mm: Space, va: Va, size: u64) {
+        cpu.dsb(Dsb::Ishst).await;
+        let asid = self.asid(cpu, mm).await;
+        let (mut addr, mut pages) = (va, size / PAGE);
+        let mut scale = 3;
+        while pages > 0 {
+            if pages == 1 {
+                cpu.tlbi(Tlbi::addr(Kind::Vae1is, addr, asid, Ttl::Unknown)).await;
+                break;
+            }
+            // The largest NUM of this scale that stays inside; none: the next scale.
+            let units = (pages >> (5 * scale + 1)).min(32);
+            if units == 0 {
+                scale -= 1;
+                continue;
+            }
+            let op = Tlbi::range(Kind::Rvae1is, addr, scale, units as u8 - 1, asid, Ttl::Unknown);
+            cpu.tlbi(op).await;
+            addr += (units << (5 * scale + 1)) * PAGE;
+            pages -= units << (5 * scale + 1);
+        }
+        cpu.dsb(Dsb::Ish).await;
+    }
+
+    /// `flush_tlb_mm`: exit frees tables, and walk caches may point to them.
+    async fn exit(&self, cpu: Cpu<'_>, mm: Space) {
+        cpu.dsb(Dsb::Ishst).await;
+        let asid = self.asid(cpu, mm).await;
+        cpu.tlbi(Tlbi::asid(Kind::Aside1is, asid)).await;
+        cpu.dsb(Dsb::Ish).await;
+    }
+
+    /// `flush_tlb_fix_spurious_fault`: other CPUs take a fault of their own.
+    async fn spurious(&self, cpu: Cpu<'_>, mm: Space, va: Va) {
+        self.flush_tlb_page_local(cpu, mm, va, Ttl::Unknown).await;
+    }
+
+    /// A conflict abort, which no operation by address is certain to resolve.
+    async fn conflict(&self, cpu: Cpu<'_>, _mm: Space) {
+        cpu.dsb(Dsb::Nshst).await;
+        cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
+        cpu.dsb(Dsb::Nsh).await;
+        cpu.isb().await;
+    }
+}

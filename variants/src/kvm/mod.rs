@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! KVM on arm64, on a VHE host.
+
+pub mod tlb;
+pub mod vmid;

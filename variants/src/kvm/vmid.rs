@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The VMID allocator (A2, version 4 as merged): `arch/arm64/kvm/vmid.c`.
+
+use crate::Defect;
+use shootdown_machine::arm64::{Kind, Tlbi};
+use shootdown_machine::{Boot, Cpu, Dsb, Lock, Shared, Space};
+
+/// Bits of a VMID: the first generation is 1 << VMID_BITS.
+const VMID_BITS: u32 = 8;
+const VMID_FIRST_VERSION: u64 = 1 << VMID_BITS;
+
+/// Generation 1, number 0: not 0, so that the fast path may be taken, and never handed out.
+const VMID_ACTIVE_INVALID: u64 = VMID_FIRST_VERSION;
+
+/// B-14: neither the fast path nor a rollover exchanges active_vmids.
+pub const NO_XCHG: Defect = Defect {
+    name: "B-14",
+    about: "fast path stores active_vmids plainly, and a rollover only reads it",
+    source: "interim diff of Aug to Oct 2021, failed an overnight stress test",
+    breaks: ALIASED,
+};
+
+/// The INVALID marker together with a local flush.
+pub const INVALID_LOCAL: Defect = Defect {
+    name: "invalid-local-flush",
+    about: "rollover leaves flushing to each CPU, though a vCPU put may hide the rollover",
+    source: "derived from v2 (16 Jun 2021) with VMID_ACTIVE_INVALID of v4 (Nov 2021)",
+    breaks: ALIASED,
+};
+
+const ALIASED: &[&str] = &[
+    "UniqueVMIDPerCPU",
+    "UniqueVMIDAllCPUs",
+    "flush-before-reuse",
+    "own-translations-only",
+    "no-conflicting-entries",
+    "no-walk-of-freed-table",
+];
+
+/// Places worth reaching.
+pub const GOALS: &[&str] =
+    &[GOAL_ROLLOVER, GOAL_ROLLOVER_FAST, GOAL_RESERVED, GOAL_INVALID, GOAL_KEPT];
+const GOAL_ROLLOVER: &str = "rollover";
+const GOAL_ROLLOVER_FAST: &str = "rollover while another CPU is on its fast path";
+const GOAL_RESERVED: &str = "VM finds its VMID reserved";
+const GOAL_INVALID: &str = "rollover finds VMID_ACTIVE_INVALID";
+const GOAL_KEPT: &str = "old VMID still free in the new generation";
+const FAST: &str = "fast path";
+
+/// The number of a VMID without its generation.
+pub(crate) fn idx(vmid: u64) -> u64 {
+    vmid & (VMID_FIRST_VERSION - 1)
+}
+
+/// The allocator's state.
+#[derive(Debug)]
+pub struct Vmids {
+    num_vmids: u64,
+    vmid_generation: Shared<u64>,
+    vmid_map: Shared<u64>,
+    cur_idx: Shared<u64>,
+    active_vmids: [Shared<u64>; 4],
+    reserved_vmids: [Shared<u64>; 4],
+    cpu_vmid_lock: Lock,
+    /// Only with [`INVALID_LOCAL`].
+    tlb_flush_pending: Shared<u64>,
+    /// `mmu->vmid.id`.
+    pub id: [Shared<u64>; 8],
+    no_xchg: bool,
+    local: bool,
+}
+
+impl Vmids {
+    /// `kvm_arm_vmid_alloc_init`.
+    pub fn boot(boot: &Boot<'_>) -> Vmids {
+        Vmids {
+            num_vmids: boot.config().tags as u64,
+            vmid_generation: boot.var("vmid_generation", VMID_FIRST_VERSION),
+            vmid_map: boot.var("vmid_map", 0),
+            cur_idx: boot.var("cur_idx", 1),
+            active_vmids: boot.vars("active_vmids", 0),
+            reserved_vmids: boot.vars("reserved_vmids", 0),
+            cpu_vmid_lock: boot.lock("cpu_vmid_lock"),
+            tlb_flush_pending: boot.var("tlb_flush_pending", 0),
+            id: boot.vars("vmid.id", 0),
+            no_xchg: boot.has(NO_XCHG.name),
+            local: boot.has(INVALID_LOCAL.name),
+        }
+    }
+
+    async fn vmid_gen_match(&self, cpu: Cpu<'_>, vmid: u64) -> bool {
+        (vmid ^ self.vmid_generation.read(cpu).await) >> VMID_BITS == 0
+    }
+
+    async fn flush_context(&self, cpu: Cpu<'_>) {
+        cpu.goal(GOAL_ROLLOVER);
+        if cpu.another_in(FAST) {
+            cpu.goal(GOAL_ROLLOVER_FAST);
+        }
+        let mut map = 0;
+        for i in 0..cpu.config().cpus as usize {
+            let mut vmid = if self.no_xchg {
+                self.active_vmids[i].read(cpu).await
+            } else {
+                self.active_vmids[i].xchg_relaxed(cpu, 0).await
+            };
+            if vmid == VMID_ACTIVE_INVALID {
+                cpu.goal(GOAL_INVALID);
+            }
+            // No vCPU has been loaded there since the last rollover: keep what was
+            // reserved then.
+            if vmid == 0 {
+                vmid = self.reserved_vmids[i].read(cpu).await;
+            }
+            map |= 1 << idx(vmid);
+            self.reserved_vmids[i].write(cpu, vmid).await;
+        }
+        self.vmid_map.write(cpu, map).await;
+        if self.local {
+            self.tlb_flush_pending.write(cpu, (1 << cpu.config().cpus) - 1).await;
+        } else {
+            self.__kvm_flush_vm_context(cpu).await;
+        }
+    }
+
+    /// Broadcast: a VMID that is free from here on is in no TLB.
+    async fn __kvm_flush_vm_context(&self, cpu: Cpu<'_>) {
+        cpu.dsb(Dsb::Ishst).await;
+        cpu.tlbi(Tlbi::all(Kind::Alle1is)).await;
+        cpu.dsb(Dsb::Ish).await;
+    }
+
+    async fn __kvm_tlb_flush_local_all(&self, cpu: Cpu<'_>) {
+        cpu.dsb(Dsb::Nshst).await;
+        cpu.tlbi(Tlbi::all(Kind::Alle1)).await;
+        cpu.dsb(Dsb::Nsh).await;
+    }
+
+    async fn check_update_reserved_vmid(&self, cpu: Cpu<'_>, vmid: u64, newvmid: u64) -> bool {
+        let mut hit = false;
+        for i in 0..cpu.config().cpus as usize {
+            if self.reserved_vmids[i].read(cpu).await == vmid {
+                hit = true;
+                self.reserved_vmids[i].write(cpu, newvmid).await;
+            }
+        }
+        hit
+    }
+
+    async fn find_next_zero_bit(&self, cpu: Cpu<'_>, from: u64) -> Option<u64> {
+        let map = self.vmid_map.read(cpu).await;
+        (from..self.num_vmids).find(|i| map >> i & 1 == 0)
+    }
+
+    /// `new_vmid`: writes `vmid.id` itself, at each way out.
+    async fn new_vmid(&self, cpu: Cpu<'_>, vm: Space) -> u64 {
+        let id = &self.id[vm.0 as usize];
+        let vmid = id.read(cpu).await;
+        let mut generation = self.vmid_generation.read(cpu).await;
+        if vmid != 0 {
+            let newvmid = generation | idx(vmid);
+            if self.check_update_reserved_vmid(cpu, vmid, newvmid).await {
+                cpu.goal(GOAL_RESERVED);
+                id.write(cpu, newvmid).await;
+                return newvmid;
+            }
+            if self.vmid_map.fetch_or(cpu, 1 << idx(vmid)).await >> idx(vmid) & 1 == 0 {
+                cpu.goal(GOAL_KEPT);
+                id.write(cpu, newvmid).await;
+                return newvmid;
+            }
+        }
+        let cur_idx = self.cur_idx.read(cpu).await;
+        let mut found = self.find_next_zero_bit(cpu, cur_idx).await;
+        if found.is_none() {
+            generation = self.vmid_generation.add_return_relaxed(cpu, VMID_FIRST_VERSION).await;
+            self.flush_context(cpu).await;
+            found = self.find_next_zero_bit(cpu, 1).await;
+        }
+        let Some(number) = found else {
+            cpu.warn("no VMID is free after a rollover");
+            return generation | 1;
+        };
+        self.vmid_map.fetch_or(cpu, 1 << number).await;
+        self.cur_idx.write(cpu, number).await;
+        id.write(cpu, generation | number).await;
+        generation | number
+    }
+
+    /// `kvm_arm_vmid_clear_active`: called when a vCPU is put. A plain store, which may
+    /// overwrite the 0 of a concurrent rollover.
+    pub async fn kvm_arm_vmid_clear_active(&self, cpu: Cpu<'_>) {
+        self.active_vmids[cpu.id() as usize].write(cpu, VMID_ACTIVE_INVALID).await;
+    }
+
+    /// `kvm_arm_vmid_update`: gives a VM a VMID of this generation. Preemption is off.
+    pub async fn kvm_arm_vmid_update(&self, cpu: Cpu<'_>, vm: Space) {
+        let me = cpu.id() as usize;
+        let vmid = self.id[vm.0 as usize].read(cpu).await;
+        cpu.phase(FAST);
+        let fast = if self.no_xchg {
+            let fast = self.vmid_gen_match(cpu, vmid).await;
+            if fast {
+                self.active_vmids[me].write(cpu, vmid).await;
+            }
+            fast
+        } else {
+            let old_active_vmid = self.active_vmids[me].read(cpu).await;
+            old_active_vmid != 0
+                && self.vmid_gen_match(cpu, vmid).await
+                && self.active_vmids[me].cmpxchg_relaxed(cpu, old_active_vmid, vmid).await != 0
+        };
+        cpu.phase("");
+        if fast {
+            return;
+        }
+        cpu.slow_path();
+        let irqs_were_off = cpu.local_irq_save().await;
+        self.cpu_vmid_lock.lock(cpu).await;
+        let mut vmid = self.id[vm.0 as usize].read(cpu).await;
+        if self.no_xchg || !self.vmid_gen_match(cpu, vmid).await {
+            vmid = self.new_vmid(cpu, vm).await;
+        }
+        if self.local && self.tlb_flush_pending.fetch_andnot(cpu, 1 << me).await >> me & 1 != 0 {
+            self.__kvm_tlb_flush_local_all(cpu).await;
+        }
+        self.active_vmids[me].write(cpu, vmid).await;
+        self.cpu_vmid_lock.unlock(cpu).await;
+        if !irqs_were_off {
+            cpu.local_irq_enable().await;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What kernels do: ports of TLB maintenance algorithms, to run on the simulated machine.
+//!
+//! A port reads like the C it follows: the same names in the same order, with one `.await`
+//! for each access to shared state. A new variant is one file in `src/ports/`.
+
+pub mod arm64;
+pub mod kvm;
+pub mod pgtable;
+
+use shootdown_machine::{Access, Boot, Config, Cpu, Done, OpKind, Outcome, Page, Prot, Space, Va};
+
+/// The variants, and how to get at one by name. Made by the build from the files of
+/// `src/ports/`.
+pub mod ports {
+    include!(concat!(env!("OUT_DIR"), "/ports.rs"));
+}
+
+/// What a port follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Tree and version, as "Linux 7.3".
+    pub tree: &'static str,
+    /// Files and functions.
+    pub files: &'static str,
+}
+
+/// A named deviation that a variant can be built with: a historical bug, or a plausible one.
+#[derive(Clone, Copy, Debug)]
+pub struct Defect {
+    /// Its name, after the variant's: `arm64-asid/B-1`.
+    pub name: &'static str,
+    /// What is done wrong.
+    pub about: &'static str,
+    /// Commit, CVE or list thread.
+    pub source: &'static str,
+    /// The rules that it may be the first to break.
+    pub breaks: &'static [&'static str],
+}
+
+/// What a variant promises about its tags (ASIDs or VMIDs), beyond what hardware demands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tagging {
+    /// One space has one tag on all CPUs at a time; invalidation by tag relies on it.
+    Global,
+    /// Every CPU has tags of its own, or there are none.
+    PerCpu,
+}
+
+/// A kernel's way to keep TLBs right.
+///
+/// Operations run with the space's life-time guarded by the harness: no `exit` runs while
+/// the space is loaded or worked on. Everything else is the port's to synchronize.
+pub trait Variant: Sized + 'static {
+    /// Its name in scenarios.
+    const NAME: &'static str;
+    /// One line for `shootdown list`.
+    const ABOUT: &'static str;
+    /// What it follows.
+    const SOURCE: Source;
+    /// The operations it implements. Others do nothing.
+    const OPS: &'static [OpKind] = OpKind::ALL;
+    /// The defects it can be built with.
+    const DEFECTS: &'static [Defect] = &[];
+    /// Places that the committed corpus must reach (`Cpu::goal`).
+    const GOALS: &'static [&'static str] = &[];
+    /// What its tags mean.
+    const TAGGING: Tagging = Tagging::Global;
+    /// Planted to be found: not part of the sound set.
+    const CANARY: bool = false;
+
+    /// The machine it needs, from the one the scenario has.
+    fn machine(config: Config) -> Config {
+        config
+    }
+
+    /// Sets up variables and the initial spaces.
+    fn boot(boot: &Boot<'_>) -> Self;
+
+    /// Loads a space; another may be loaded.
+    async fn switch_to(&self, cpu: Cpu<'_>, prev: Option<Space>, next: Space);
+    /// Leaves the loaded space.
+    async fn sched_out(&self, cpu: Cpu<'_>, prev: Space);
+    /// Maps `page`, writable, where nothing is.
+    async fn map(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done;
+    /// Unmaps a page and frees it.
+    async fn unmap(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done;
+    /// Changes the permission of a page or block.
+    async fn protect(&self, cpu: Cpu<'_>, space: Space, va: Va, prot: Prot) -> Done;
+    /// Moves a page to a new frame, as `page`.
+    async fn remap(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done;
+    /// Splits a block into pages.
+    async fn split(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done;
+    /// Collapses pages into a block; as `page` and its successors if they must be copied.
+    async fn collapse(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done;
+    /// Tears the space down and gives its letter a new one.
+    async fn exit(&self, cpu: Cpu<'_>, space: Space) -> Done;
+
+    /// Goes to the user or the guest.
+    async fn enter(&self, _cpu: Cpu<'_>, _space: Space) {}
+    /// Comes back.
+    async fn leave(&self, _cpu: Cpu<'_>, _space: Space) {}
+    /// Handles an access that did not succeed; whether to try it again.
+    async fn fault(&self, cpu: Cpu<'_>, space: Space, va: Va, access: Access, why: Outcome) -> bool;
+    /// Handles an IPI.
+    async fn ipi(&self, _cpu: Cpu<'_>, _message: u64) {}
+}
+
+/// Something to do with a variant whose type is known only by name.
+pub trait Visitor {
+    /// What it gives.
+    type Output;
+    /// Called with the type.
+    fn visit<V: Variant>(self) -> Self::Output;
+}
+
+/// The constants of a variant.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // as in `Variant`
+pub struct Info {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub source: Source,
+    pub ops: &'static [OpKind],
+    pub defects: &'static [Defect],
+    pub goals: &'static [&'static str],
+    pub tagging: Tagging,
+    pub canary: bool,
+    pub machine: fn(Config) -> Config,
+}
+
+impl Info {
+    /// Those of `V`.
+    pub const fn of<V: Variant>() -> Info {
+        Info {
+            name: V::NAME,
+            about: V::ABOUT,
+            source: V::SOURCE,
+            ops: V::OPS,
+            defects: V::DEFECTS,
+            goals: V::GOALS,
+            tagging: V::TAGGING,
+            canary: V::CANARY,
+            machine: V::machine,
+        }
+    }
+}
+
+/// Every variant.
+pub fn all() -> &'static [Info] {
+    ports::ALL
+}
+
+/// The variant of that name.
+pub fn find(name: &str) -> Option<&'static Info> {
+    all().iter().find(|v| v.name == name)
+}

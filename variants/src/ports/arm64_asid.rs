@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The arm64 ASID allocator, mainline: local flush on rollover.
+
+use crate::arm64::context::{BROADCAST, NOUPD, XCHG};
+use crate::arm64::mm::{Flavour, Mms};
+use crate::{Defect, Source};
+
+/// Mainline, without CnP.
+#[derive(Debug)]
+pub enum Mainline {}
+
+impl Flavour for Mainline {
+    const NAME: &'static str = "arm64-asid";
+    const ABOUT: &'static str = "arm64 ASID allocator, local flush on rollover";
+    const SOURCE: Source = Source {
+        tree: "Linux 6.12 to 7.3",
+        files: "arch/arm64/mm/context.c, arch/arm64/include/asm/tlbflush.h",
+    };
+    const DEFECTS: &'static [Defect] = &[XCHG, NOUPD, BROADCAST];
+}
+
+/// The variant.
+pub type Port = Mms<Mainline>;
