@@ -33,7 +33,9 @@ fn main() {
         "/// Every variant, sorted by file name.\npub const ALL: &[crate::Info] = &[\n{infos}];"
     );
     let arms = row(&|n| {
-        format!("    if name == <{n}::Port as crate::Variant>::NAME {{ return Some(visitor.visit::<{n}::Port>()); }}\n")
+        format!(
+            "    if name == <{n}::Port as crate::Variant>::NAME {{ return Some(visitor.visit::<{n}::Port>()); }}\n"
+        )
     });
     let _ = writeln!(
         out,

@@ -1,3 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Scenario, run, judge, report.
+//! Scenario, run, judge, report: a differential fuzzer for TLB maintenance.
+
+pub mod check;
+pub mod coverage;
+pub mod exec;
+mod names;
+mod program;
 pub mod scenario;

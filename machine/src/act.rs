@@ -156,8 +156,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 4] =
-        [Outcome::Done, Outcome::Translation, Outcome::Permission, Outcome::Conflict];
+    const ALL: [Outcome; 4] = [
+        Outcome::Done,
+        Outcome::Translation,
+        Outcome::Permission,
+        Outcome::Conflict,
+    ];
 
     /// Back from the number that a step returns.
     pub fn from_value(value: u64) -> Outcome {

@@ -159,7 +159,13 @@ impl<'m> Cpu<'m> {
 
     #[track_caller]
     fn step<T>(self, act: Act) -> Step<'m, T> {
-        Step { cpu: self, act, site: Location::caller(), announced: false, result: PhantomData }
+        Step {
+            cpu: self,
+            act,
+            site: Location::caller(),
+            announced: false,
+            result: PhantomData,
+        }
     }
 
     steps! {
@@ -226,7 +232,11 @@ impl<'m> Cpu<'m> {
     /// Ghost: whether another CPU is in the middle of `phase`.
     pub fn another_in(self, phase: &'static str) -> bool {
         let state = self.machine.state.borrow();
-        let mut others = state.cpus.iter().enumerate().filter(|(i, _)| *i != self.id as usize);
+        let mut others = state
+            .cpus
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != self.id as usize);
         others.any(|(_, c)| c.phase == phase)
     }
 
@@ -379,17 +389,24 @@ impl<'m> Boot<'m> {
     fn declare<T: Value>(&self, name: &'static str, index: Option<u8>, value: T) -> Shared<T> {
         let mut state = self.machine.state.borrow_mut();
         let word = state.mem.declare(Name { name, index }, value.to_word());
-        Shared { word, value: PhantomData }
+        Shared {
+            word,
+            value: PhantomData,
+        }
     }
 
     /// A lock.
     pub fn lock(&self, name: &'static str) -> Lock {
-        Lock { word: self.declare::<u64>(name, None, 0).word }
+        Lock {
+            word: self.declare::<u64>(name, None, 0).word,
+        }
     }
 
     /// A lock for each space (or CPU), by number.
     pub fn locks<const N: usize>(&self, name: &'static str) -> [Lock; N] {
-        core::array::from_fn(|i| Lock { word: self.declare::<u64>(name, Some(i as u8), 0).word })
+        core::array::from_fn(|i| Lock {
+            word: self.declare::<u64>(name, Some(i as u8), 0).word,
+        })
     }
 
     /// An empty table of no space, for the kernel's own use.
@@ -408,7 +425,10 @@ impl<'m> Boot<'m> {
     pub fn root(&self, space: Space) -> u64 {
         let mut state = self.machine.state.borrow_mut();
         let life = state.life(space);
-        let pa = state.mem.alloc(Use::Table(Some(life))).expect("memory at boot");
+        let pa = state
+            .mem
+            .alloc(Use::Table(Some(life)))
+            .expect("memory at boot");
         state.roots[space.0 as usize] = pa;
         pa
     }
@@ -420,7 +440,10 @@ impl<'m> Boot<'m> {
     pub fn table(&self, space: Space) -> u64 {
         let mut state = self.machine.state.borrow_mut();
         let life = state.life(space);
-        state.mem.alloc(Use::Table(Some(life))).expect("memory at boot")
+        state
+            .mem
+            .alloc(Use::Table(Some(life)))
+            .expect("memory at boot")
     }
 
     /// A page of a space.
@@ -430,7 +453,10 @@ impl<'m> Boot<'m> {
     pub fn page(&self, space: Space, page: Page) -> u64 {
         let mut state = self.machine.state.borrow_mut();
         let life = state.life(space);
-        state.mem.alloc(Use::Page(life, page)).expect("memory at boot")
+        state
+            .mem
+            .alloc(Use::Page(life, page))
+            .expect("memory at boot")
     }
 
     /// A block of a space.

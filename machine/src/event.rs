@@ -37,14 +37,35 @@ pub enum Drop {
 #[allow(missing_docs)] // the fields bear the names of what they hold
 pub enum Event {
     /// A step of a CPU (only while tracing).
-    Did { cpu: u8, act: Act, value: u64, site: Site, ignored: bool },
+    Did {
+        cpu: u8,
+        act: Act,
+        value: u64,
+        site: Site,
+        ignored: bool,
+    },
     /// A CPU begins the operation at `index` of its program. `page`: the first page of
     /// those that it may create.
-    Begin { cpu: u8, index: u8, op: Op, page: u16 },
+    Begin {
+        cpu: u8,
+        index: u8,
+        op: Op,
+        page: u16,
+    },
     /// It returned.
-    End { cpu: u8, index: u8, op: Op, page: u16, done: Done },
+    End {
+        cpu: u8,
+        index: u8,
+        op: Op,
+        page: u16,
+        done: Done,
+    },
     /// The CPU is outside the switch code with this space loaded, or is inside.
-    Settled { cpu: u8, space: Option<Life>, switching: bool },
+    Settled {
+        cpu: u8,
+        space: Option<Life>,
+        switching: bool,
+    },
     /// A context register was written, or the context synchronized.
     Context { cpu: u8 },
     /// A walker read a descriptor. `owner`: whose walk.
@@ -56,7 +77,6 @@ pub enum Event {
         desc_pa: u64,
         desc: Desc,
         owner: Option<Life>,
-        root_gen: bool,
         demand: bool,
     },
     /// An entry was inserted into the TLB of `cpu`.
@@ -64,13 +84,37 @@ pub enum Event {
     /// An entry left (only while tracing).
     Dropped { cpu: u8, entry: u32, why: Drop },
     /// A user's access ended; `via`: the entry that answered.
-    Accessed { cpu: u8, va: Va, access: Access, outcome: Outcome, via: Option<Entry> },
+    Accessed {
+        cpu: u8,
+        va: Va,
+        access: Access,
+        outcome: Outcome,
+        via: Option<Entry>,
+    },
     /// A descriptor in memory changed.
-    Pte { cpu: u8, pa: u64, old: Desc, new: Desc, site: Site },
+    Pte {
+        cpu: u8,
+        pa: u64,
+        old: Desc,
+        new: Desc,
+        site: Site,
+    },
     /// A TLBI was issued, under this VMID.
-    Tlbi { cpu: u8, op: Tlbi, vmid: u16, number: u32, site: Site },
+    Tlbi {
+        cpu: u8,
+        op: Tlbi,
+        vmid: u16,
+        number: u32,
+        site: Site,
+    },
     /// It took effect on `cpu`, and removed so many entries (only while tracing).
-    Delivered { cpu: u8, op: Tlbi, from: u8, number: u32, removed: u8 },
+    Delivered {
+        cpu: u8,
+        op: Tlbi,
+        from: u8,
+        number: u32,
+        removed: u8,
+    },
     /// A barrier was executed.
     Dsb { cpu: u8, kind: Dsb },
     /// A frame was handed out or taken back (only while tracing).

@@ -2,13 +2,13 @@
 //! The machine's state, and what hardware does to it on its own.
 
 use crate::act::Act;
-use crate::arm64::{Reg, Regs, Share, Tlbi};
+use crate::arm64::{Desc, HCR_VM, Reg, Regs, Share, Stage, Tlbi};
 use crate::config::{Config, Pick};
 use crate::event::{Drop, Event, Site};
-use crate::mem::{Memory, Use};
+use crate::mem::{Memory, SLOTS, Use};
 use crate::op::{Space, Va};
 use crate::tlb::{Entry, Life, Tlb};
-use crate::walk::{Context, El, Progress, Walk, tlbi_vmid};
+use crate::walk::{Context, El, Progress, Walk, level_size, slot_pa, tlbi_vmid};
 
 /// What a CPU will do next.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +108,8 @@ pub struct State {
     pub lives: [u8; 8],
     next_entry: u32,
     next_tlbi: u32,
+    /// How often a descriptor has changed.
+    pub pte_changes: u32,
     /// Record every step.
     pub tracing: bool,
     /// Ignore the maintenance at this site.
@@ -125,16 +127,30 @@ impl State {
         self.mem.reset();
         self.cpus.truncate(config.cpus as usize);
         for cpu in &mut self.cpus {
-            let CpuState { unsynced, inbox, in_transit, raised, .. } = core::mem::take(cpu);
-            *cpu = CpuState { unsynced, inbox, in_transit, raised, ..CpuState::default() };
+            let CpuState {
+                unsynced,
+                inbox,
+                in_transit,
+                raised,
+                ..
+            } = core::mem::take(cpu);
+            *cpu = CpuState {
+                unsynced,
+                inbox,
+                in_transit,
+                raised,
+                ..CpuState::default()
+            };
             cpu.unsynced.clear();
             cpu.inbox.clear();
             cpu.in_transit.clear();
             cpu.raised.clear();
         }
-        self.cpus.resize_with(config.cpus as usize, CpuState::default);
+        self.cpus
+            .resize_with(config.cpus as usize, CpuState::default);
         let tlbs = config.tlb_of(config.cpus - 1) + 1;
-        self.tlbs.resize_with(tlbs.max(self.tlbs.len()), Tlb::default);
+        self.tlbs
+            .resize_with(tlbs.max(self.tlbs.len()), Tlb::default);
         for tlb in &mut self.tlbs {
             tlb.entries.clear();
         }
@@ -144,6 +160,7 @@ impl State {
         self.lives = [0; 8];
         self.next_entry = 0;
         self.next_tlbi = 0;
+        self.pte_changes = 0;
         self.tracing = false;
         self.sabotage = None;
         self.goals.clear();
@@ -162,7 +179,10 @@ impl State {
 
     /// The current incarnation of a space.
     pub fn life(&self, space: Space) -> Life {
-        Life { space, nth: self.lives[space.0 as usize] }
+        Life {
+            space,
+            nth: self.lives[space.0 as usize],
+        }
     }
 
     /// A CPU's registers: as synchronized, or with all later writes.
@@ -182,6 +202,57 @@ impl State {
         let regs = self.regs(cpu, old);
         let el = self.cpus[cpu as usize].el;
         Context::of(&regs, el, self.config.switches.out_of_context)
+    }
+
+    /// The context in a CPU's registers, whether or not its exception level uses it now.
+    pub fn loaded(&self, cpu: u8) -> Option<Context> {
+        Context::of(&self.regs(cpu, false), El::Guest, true)
+    }
+
+    /// The stage whose tables belong to the spaces.
+    pub fn stage(&self) -> Stage {
+        let virtualized = self.cpus[0].regs.hcr & HCR_VM != 0;
+        if virtualized { Stage::Two } else { Stage::One }
+    }
+
+    /// Where a space's own tables map `va` now: level, address of the descriptor, descriptor.
+    pub fn translate(&self, space: Space, va: Va) -> Option<(u8, u64, Desc)> {
+        let mut table = self.roots[space.0 as usize];
+        for level in self.config.first_level()..=3 {
+            let at = slot_pa(table, level, va);
+            let desc = self.mem.desc(at);
+            if desc.is_leaf(level) {
+                return Some((level, at, desc));
+            }
+            if !desc.is_table(level) {
+                return None;
+            }
+            table = desc.addr();
+        }
+        None
+    }
+
+    /// The first address and the level that the descriptor at `pa` translates in a space's
+    /// tables; `None`: it is not part of them.
+    pub fn locate(&self, space: Space, pa: u64) -> Option<(Va, u8)> {
+        self.locate_in(
+            self.roots[space.0 as usize],
+            self.config.first_level(),
+            0,
+            pa,
+        )
+    }
+
+    fn locate_in(&self, table: u64, level: u8, base: Va, pa: u64) -> Option<(Va, u8)> {
+        if pa.wrapping_sub(table) < SLOTS as u64 * 8 {
+            return Some((base + (pa - table) / 8 * level_size(level), level));
+        }
+        (0..SLOTS as u64).find_map(|i| {
+            let desc = self.mem.desc(table + i * 8);
+            let below = base + i * level_size(level);
+            let next = desc.is_table(level).then(|| desc.addr())?;
+            self.locate_in(next, level + 1, below, pa)
+        })
     }
 
     /// Whose context that is.
@@ -266,7 +337,11 @@ impl State {
                 None => core::mem::take(&mut oldest),
             };
             if gone && tracing {
-                events.push(Event::Dropped { cpu, entry: e.id, why: Drop::Evicted });
+                events.push(Event::Dropped {
+                    cpu,
+                    entry: e.id,
+                    why: Drop::Evicted,
+                });
             }
             !gone
         });
@@ -280,7 +355,12 @@ impl State {
         let vmid = tlbi_vmid(&self.regs(cpu, true));
         self.next_tlbi += 1;
         let number = self.next_tlbi;
-        let pending = Pending { op, vmid, from: cpu, number };
+        let pending = Pending {
+            op,
+            vmid,
+            from: cpu,
+            number,
+        };
         match op.kind.row().share {
             Share::Local => {
                 self.cost.tlbi_local += 1;
@@ -293,7 +373,13 @@ impl State {
                 }
             }
         }
-        self.events.push(Event::Tlbi { cpu, op, vmid, number, site });
+        self.events.push(Event::Tlbi {
+            cpu,
+            op,
+            vmid,
+            number,
+            site,
+        });
     }
 
     /// Delivers the oldest TLBI on its way to `cpu`.
@@ -317,7 +403,11 @@ impl State {
             let gone = e.visible(cpu, e.cnp) && e.hit_by(&p.op, p.vmid);
             if gone && tracing {
                 let why = Drop::Tlbi(p.from, p.number);
-                events.push(Event::Dropped { cpu, entry: e.id, why });
+                events.push(Event::Dropped {
+                    cpu,
+                    entry: e.id,
+                    why,
+                });
             }
             !gone
         });
@@ -332,7 +422,13 @@ impl State {
         }
         if tracing {
             let (op, from, number, removed) = (p.op, p.from, p.number, removed as u8);
-            self.events.push(Event::Delivered { cpu, op, from, number, removed });
+            self.events.push(Event::Delivered {
+                cpu,
+                op,
+                from,
+                number,
+                removed,
+            });
         }
     }
 
@@ -374,6 +470,11 @@ impl State {
     pub fn take_ipi(&mut self, cpu: u8) -> Option<Ipi> {
         let c = &mut self.cpus[cpu as usize];
         (!c.irqs_off && !c.raised.is_empty()).then(|| c.raised.remove(0))
+    }
+
+    /// Masks or unmasks a CPU's interrupts, as entry to and exit from a handler do.
+    pub fn set_irqs_off(&mut self, cpu: u8, off: bool) {
+        self.cpus[cpu as usize].irqs_off = off;
     }
 
     /// The handler of an IPI has returned.

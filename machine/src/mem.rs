@@ -154,7 +154,10 @@ impl Memory {
 
     /// The frame that contains a physical address.
     pub fn frame(&self, pa: u64) -> Frame {
-        self.frames.get((pa / PAGE) as usize).copied().unwrap_or_default()
+        self.frames
+            .get((pa / PAGE) as usize)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Marks a frame's contents as moved to another.
@@ -255,7 +258,10 @@ mod tests {
     #[test]
     fn frames_are_reused_last_freed_first_and_remember_it() {
         let mut m = Memory::default();
-        let life = Life { space: Space(0), nth: 0 };
+        let life = Life {
+            space: Space(0),
+            nth: 0,
+        };
         let a = m.alloc(Use::Table(Some(life))).unwrap();
         let w = Memory::desc_word(a).unwrap();
         m.set(w, 7);
@@ -272,7 +278,10 @@ mod tests {
     #[test]
     fn a_block_returns_only_whole() {
         let mut m = Memory::default();
-        let life = Life { space: Space(1), nth: 0 };
+        let life = Life {
+            space: Space(1),
+            nth: 0,
+        };
         let a = m.alloc_block(life, Page(4)).unwrap();
         assert!(Memory::is_block(a) && !Memory::is_block(a + PAGE));
         m.free(a);
@@ -288,7 +297,10 @@ mod tests {
         let mut m = Memory::default();
         while m.alloc(Use::Table(None)).is_some() {}
         assert_eq!(m.alloc(Use::Table(None)), None);
-        let life = Life { space: Space(1), nth: 0 };
+        let life = Life {
+            space: Space(1),
+            nth: 0,
+        };
         for _ in 0..BLOCKS {
             assert!(m.alloc_block(life, Page(0)).is_some());
         }

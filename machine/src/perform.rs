@@ -16,11 +16,21 @@ impl State {
         self.step += 1;
         self.cost.steps += 1;
         let ignored = self.sabotage.is_some() && self.is_sabotaged(&a);
-        let value = if ignored { Some(0) } else { self.execute(cpu, a) };
+        let value = if ignored {
+            Some(0)
+        } else {
+            self.execute(cpu, a)
+        };
         if self.tracing
             && let Some(value) = value
         {
-            self.events.push(Event::Did { cpu, act: a.act, value, site: a.site, ignored });
+            self.events.push(Event::Did {
+                cpu,
+                act: a.act,
+                value,
+                site: a.site,
+                ignored,
+            });
         }
         value
     }
@@ -81,7 +91,9 @@ impl State {
             Act::SendIpi(target, message) => {
                 self.cost.ipi += 1;
                 self.cpus[c].unacked += 1;
-                self.cpus[target as usize].in_transit.push(Ipi { from: cpu, message });
+                self.cpus[target as usize]
+                    .in_transit
+                    .push(Ipi { from: cpu, message });
                 0
             }
             Act::WaitIpi => 0,
@@ -94,7 +106,11 @@ impl State {
         let to = match a.act {
             Act::Free(pa) => {
                 if !self.mem.free(pa) {
-                    self.events.push(Event::DoubleFree { cpu, pa, site: a.site });
+                    self.events.push(Event::DoubleFree {
+                        cpu,
+                        pa,
+                        site: a.site,
+                    });
                 } else if self.tracing {
                     self.events.push(Event::Frame { cpu, pa, to: None });
                 }
@@ -120,9 +136,17 @@ impl State {
         }
         .unwrap_or(0);
         if self.tracing && pa != 0 {
-            let frames = if matches!(a.act, Act::AllocBlock(..)) { BLOCK_PAGES as u64 } else { 1 };
+            let frames = if matches!(a.act, Act::AllocBlock(..)) {
+                BLOCK_PAGES as u64
+            } else {
+                1
+            };
             for i in 0..frames {
-                self.events.push(Event::Frame { cpu, pa: pa + i * PAGE, to: Some(life) });
+                self.events.push(Event::Frame {
+                    cpu,
+                    pa: pa + i * PAGE,
+                    to: Some(life),
+                });
             }
         }
         if let Act::NewRoot(space) = a.act {
@@ -139,7 +163,14 @@ impl State {
             && old != value
         {
             let (old, new) = (Desc(old), Desc(value));
-            self.events.push(Event::Pte { cpu, pa, old, new, site });
+            self.pte_changes += 1;
+            self.events.push(Event::Pte {
+                cpu,
+                pa,
+                old,
+                new,
+                site,
+            });
         }
     }
 
@@ -175,12 +206,20 @@ impl State {
             return Some(self.end_access(cpu, va, access, Outcome::Translation));
         };
         let pick = self.cpus[c].pick;
-        let found = self.tlb(cpu).lookup(cpu, ctx.tags, Stage::One, va, self.config.bbm, pick);
+        let found = self
+            .tlb(cpu)
+            .lookup(cpu, ctx.tags, Stage::One, va, self.config.bbm, pick);
         match found {
             Found::Hit(entry) => {
                 let outcome = permitted(&entry, access == Access::Write);
                 let via = Some(entry);
-                self.events.push(Event::Accessed { cpu, va, access, outcome, via });
+                self.events.push(Event::Accessed {
+                    cpu,
+                    va,
+                    access,
+                    outcome,
+                    via,
+                });
                 Some(outcome as u64)
             }
             Found::Conflict => Some(self.end_access(cpu, va, access, Outcome::Conflict)),
@@ -193,7 +232,13 @@ impl State {
     }
 
     fn end_access(&mut self, cpu: u8, va: Va, access: Access, outcome: Outcome) -> u64 {
-        self.events.push(Event::Accessed { cpu, va, access, outcome, via: None });
+        self.events.push(Event::Accessed {
+            cpu,
+            va,
+            access,
+            outcome,
+            via: None,
+        });
         outcome as u64
     }
 }

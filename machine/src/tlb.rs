@@ -176,30 +176,29 @@ impl Tlb {
                 last = Some(e);
             }
         }
-        let (Some(first), Some(last)) = (first, last) else { return Found::Miss };
+        let (Some(first), Some(last)) = (first, last) else {
+            return Found::Miss;
+        };
         if first.id == last.id {
             return Found::Hit(*first);
         }
         match pick {
             Pick::Abort if bbm != Bbm::NoAbort => Found::Conflict,
             Pick::Newest => Found::Hit(*last),
-            Pick::Mix if bbm < Bbm::Level2 => {
-                Found::Hit(Entry { writable: first.writable | last.writable, ..*first })
-            }
+            Pick::Mix if bbm < Bbm::Level2 => Found::Hit(Entry {
+                writable: first.writable | last.writable,
+                ..*first
+            }),
             _ => Found::Hit(*first),
         }
     }
 
-    /// The deepest cached table pointer on the way to `va`: `(level to read next, table)`.
-    pub fn table_for(&self, cpu: u8, tags: Tags, stage: Stage, va: Va) -> Option<(u8, u64)> {
-        let mut best: Option<(u8, u64)> = None;
-        for e in &self.entries {
-            if !e.leaf && e.stage == stage && e.covers(va) && e.usable(cpu, tags) {
-                let next = (e.level + 1, e.pa);
-                best = Some(best.map_or(next, |b| if next.0 > b.0 { next } else { b }));
-            }
-        }
-        best
+    /// The deepest cached table pointer on the way to `va`.
+    pub fn table_for(&self, cpu: u8, tags: Tags, stage: Stage, va: Va) -> Option<Entry> {
+        let fits = |e: &&Entry| {
+            !e.leaf && e.stage == stage && e.covers(va) && e.usable(cpu, tags)
+        };
+        self.entries.iter().filter(fits).max_by_key(|e| e.level).copied()
     }
 
     /// Stores an entry. The one that had its place, or the oldest of a full TLB, is gone.
@@ -251,9 +250,20 @@ mod tests {
     fn every_kind_removes_what_it_names_and_nothing_else() {
         let page = leaf(1, 0x5000, 3, 2, 7);
         let block = leaf(2, 0x4000, 2, 2, 7);
-        let table = Entry { leaf: false, level: 2, ..block };
-        let stage2 = Entry { stage: Stage::Two, global: true, ..page };
-        let global = Entry { global: true, ..page };
+        let table = Entry {
+            leaf: false,
+            level: 2,
+            ..block
+        };
+        let stage2 = Entry {
+            stage: Stage::Two,
+            global: true,
+            ..page
+        };
+        let global = Entry {
+            global: true,
+            ..page
+        };
         // kind, then: page, block, table, stage 2, global; then the page under VMID 8
         let rows: &[(Kind, [bool; 6])] = &[
             (Kind::Alle1is, [true, true, true, true, true, true]),
@@ -278,10 +288,19 @@ mod tests {
             let got = [page, block, table, stage2, global, other].map(|e| e.hit_by(&op, 7));
             assert_eq!(got, *want, "{op}");
         }
-        assert!(!page.hit_by(&Tlbi::asid(Kind::Aside1is, 3), 7), "another ASID");
+        assert!(
+            !page.hit_by(&Tlbi::asid(Kind::Aside1is, 3), 7),
+            "another ASID"
+        );
         assert!(!page.hit_by(&Tlbi::addr(Kind::Vae1is, 0x6000, 2, Ttl::Unknown), 7));
-        assert!(page.hit_by(&Tlbi::range(Kind::Rvae1is, 0x4000, 0, 0, 2, Ttl::Unknown), 7));
-        assert!(!page.hit_by(&Tlbi::range(Kind::Rvae1is, 0x6000, 0, 0, 2, Ttl::Unknown), 7));
+        assert!(page.hit_by(
+            &Tlbi::range(Kind::Rvae1is, 0x4000, 0, 0, 2, Ttl::Unknown),
+            7
+        ));
+        assert!(!page.hit_by(
+            &Tlbi::range(Kind::Rvae1is, 0x6000, 0, 0, 2, Ttl::Unknown),
+            7
+        ));
     }
 
     #[test]
@@ -297,7 +316,11 @@ mod tests {
         let mut tlb = Tlb::default();
         tlb.insert(leaf(1, 0x4000, 2, 2, 0));
         tlb.insert(leaf(2, 0x5000, 3, 2, 0));
-        let tags = Tags { asid: 2, vmid: 0, cnp: false };
+        let tags = Tags {
+            asid: 2,
+            vmid: 0,
+            cnp: false,
+        };
         let id = |bbm, pick| match tlb.lookup(0, tags, Stage::One, 0x5000, bbm, pick) {
             Found::Hit(e) => Some(e.id),
             _ => None,
@@ -316,7 +339,11 @@ mod tests {
     fn a_shared_entry_serves_siblings_and_a_private_one_does_not() {
         let mine = leaf(1, 0x5000, 3, 2, 0);
         let shared = Entry { cnp: true, ..mine };
-        let tags = Tags { asid: 2, vmid: 0, cnp: true };
+        let tags = Tags {
+            asid: 2,
+            vmid: 0,
+            cnp: true,
+        };
         assert!(shared.usable(1, tags) && !mine.usable(1, tags));
         assert!(!shared.usable(1, Tags { cnp: false, ..tags }));
         assert!(mine.usable(0, tags));

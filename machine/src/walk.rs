@@ -45,17 +45,33 @@ impl Context {
                 cnp: regs.vttbr & ttbr::CNP != 0,
             };
             let stage1 = ttbr::table(regs.ttbr0);
-            return (table != 0).then_some(Context { stage1, stage2: table, tags });
+            return (table != 0).then_some(Context {
+                stage1,
+                stage2: table,
+                tags,
+            });
         }
         let stage1 = ttbr::table(regs.ttbr0);
         let cnp = regs.ttbr0 & ttbr::CNP != 0;
-        let tags = Tags { asid: ttbr::tag(regs.ttbr1), vmid: 0, cnp };
-        (stage1 != 0).then_some(Context { stage1, stage2: 0, tags })
+        let tags = Tags {
+            asid: ttbr::tag(regs.ttbr1),
+            vmid: 0,
+            cnp,
+        };
+        (stage1 != 0).then_some(Context {
+            stage1,
+            stage2: 0,
+            tags,
+        })
     }
 
     /// The table that says whose context it is: stage 2 if there is one.
     pub fn root(&self) -> u64 {
-        if self.stage2 != 0 { self.stage2 } else { self.stage1 }
+        if self.stage2 != 0 {
+            self.stage2
+        } else {
+            self.stage1
+        }
     }
 }
 
@@ -91,7 +107,13 @@ enum For {
 #[derive(Clone, Copy, Debug)]
 enum Next {
     /// Read the descriptor at `at`, which translates `input`.
-    Read { stage: Stage, level: u8, at: u64, input: u64, what: For },
+    Read {
+        stage: Stage,
+        level: u8,
+        at: u64,
+        input: u64,
+        what: For,
+    },
     /// Insert what was found.
     Insert,
 }
@@ -112,9 +134,8 @@ pub struct Walk {
     pub ctx: Context,
     /// The address.
     pub va: Va,
-    /// Whose root table it began in, and when that table last changed hands.
+    /// Whose tables it reads.
     owner: Option<Life>,
-    root_gen: u32,
     demand: bool,
     next: Next,
     leaf1: Option<Leaf>,
@@ -135,8 +156,7 @@ pub enum Progress {
 impl Walk {
     /// Begins a walk, from the deepest cached table. A demand walk starts below.
     pub fn begin(s: &State, cpu: u8, ctx: Context, va: Va, demand: bool) -> Walk {
-        let root = s.mem.frame(ctx.root());
-        let owner = match root.usage {
+        let owner = match s.mem.frame(ctx.root()).usage {
             Use::Table(life) => life,
             _ => None,
         };
@@ -144,7 +164,6 @@ impl Walk {
             ctx,
             va,
             owner,
-            root_gen: root.generation,
             demand,
             next: Next::Insert,
             leaf1: None,
@@ -154,16 +173,34 @@ impl Walk {
             walk.stage2(s, cpu, va, For::Data);
         } else {
             let cached = s.tlb(cpu).table_for(cpu, ctx.tags, Stage::One, va);
-            let (level, table) = cached.unwrap_or((s.config.first_level(), ctx.stage1));
+            let (level, table) = walk.start(s, cached, ctx.stage1);
             walk.stage1(s, cpu, level, table);
         }
         walk
     }
 
+    /// Where to read next: the cached table, or the root. Walk caches go by tag, whatever
+    /// the table register says: the tables are those of whoever the cached entry is from.
+    fn start(&mut self, s: &State, cached: Option<Entry>, root: u64) -> (u8, u64) {
+        match cached {
+            Some(entry) => {
+                self.owner = entry.owner;
+                (entry.level + 1, entry.pa)
+            }
+            None => (s.config.first_level(), root),
+        }
+    }
+
     fn stage1(&mut self, s: &State, cpu: u8, level: u8, table: u64) {
         let at = slot_pa(table, level, self.va);
         if self.ctx.stage2 == 0 {
-            self.next = Next::Read { stage: Stage::One, level, at, input: self.va, what: For::Data };
+            self.next = Next::Read {
+                stage: Stage::One,
+                level,
+                at,
+                input: self.va,
+                what: For::Data,
+            };
         } else {
             self.stage2(s, cpu, at, For::Stage1(level));
         }
@@ -174,14 +211,25 @@ impl Walk {
         let pick = s.cpus[cpu as usize].pick;
         let found = tlb.lookup(cpu, self.ctx.tags, Stage::Two, ipa, s.config.bbm, pick);
         if let Found::Hit(e) = found {
-            let leaf = Leaf { desc: e.desc, desc_pa: e.desc_pa, level: e.level, input: ipa };
+            let leaf = Leaf {
+                desc: e.desc,
+                desc_pa: e.desc_pa,
+                level: e.level,
+                input: ipa,
+            };
             self.stage2_done(leaf, what);
             return;
         }
         let cached = tlb.table_for(cpu, self.ctx.tags, Stage::Two, ipa);
-        let (level, table) = cached.unwrap_or((s.config.first_level(), self.ctx.stage2));
+        let (level, table) = self.start(s, cached, self.ctx.stage2);
         let at = slot_pa(table, level, ipa);
-        self.next = Next::Read { stage: Stage::Two, level, at, input: ipa, what };
+        self.next = Next::Read {
+            stage: Stage::Two,
+            level,
+            at,
+            input: ipa,
+            what,
+        };
     }
 
     fn stage2_done(&mut self, leaf: Leaf, what: For) {
@@ -191,15 +239,26 @@ impl Walk {
                 self.leaf2 = Some(leaf);
                 Next::Insert
             }
-            For::Stage1(level) => {
-                Next::Read { stage: Stage::One, level, at: pa, input: self.va, what }
-            }
+            For::Stage1(level) => Next::Read {
+                stage: Stage::One,
+                level,
+                at: pa,
+                input: self.va,
+                what,
+            },
         };
     }
 
     /// One step.
     pub fn step(&mut self, s: &mut State, cpu: u8) -> Progress {
-        let Next::Read { stage, level, at, input, what } = self.next else {
+        let Next::Read {
+            stage,
+            level,
+            at,
+            input,
+            what,
+        } = self.next
+        else {
             self.insert(s, cpu);
             return Progress::Filled;
         };
@@ -212,17 +271,33 @@ impl Walk {
             desc_pa: at,
             desc,
             owner: self.owner,
-            root_gen: s.mem.frame(self.ctx.root()).generation == self.root_gen,
             demand: self.demand,
         });
         if desc.is_table(level) {
-            let entry = self.entry(s, cpu, stage, false, Leaf { desc, desc_pa: at, level, input });
+            let entry = self.entry(
+                s,
+                cpu,
+                stage,
+                false,
+                Leaf {
+                    desc,
+                    desc_pa: at,
+                    level,
+                    input,
+                },
+            );
             s.insert(cpu, entry, self.demand);
             match stage {
                 Stage::One => self.stage1(s, cpu, level + 1, desc.addr()),
                 Stage::Two => {
                     let at = slot_pa(desc.addr(), level + 1, input);
-                    self.next = Next::Read { stage, level: level + 1, at, input, what };
+                    self.next = Next::Read {
+                        stage,
+                        level: level + 1,
+                        at,
+                        input,
+                        what,
+                    };
                 }
             }
             return Progress::More;
@@ -230,7 +305,12 @@ impl Walk {
         if !desc.is_leaf(level) || !desc.accessed() {
             return Progress::Fault;
         }
-        let leaf = Leaf { desc, desc_pa: at, level, input };
+        let leaf = Leaf {
+            desc,
+            desc_pa: at,
+            level,
+            input,
+        };
         match stage {
             Stage::Two => {
                 let entry = self.entry(s, cpu, Stage::Two, true, leaf);
@@ -288,7 +368,10 @@ impl Walk {
         };
         let second = self.entry(s, cpu, Stage::Two, true, leaf2);
         s.insert(cpu, second, self.demand);
-        let mut combined = Entry { stage: Stage::One, ..second };
+        let mut combined = Entry {
+            stage: Stage::One,
+            ..second
+        };
         if let Some(leaf1) = self.leaf1 {
             let first = self.entry(s, cpu, Stage::One, true, leaf1);
             let size = first.size.min(second.size);
@@ -321,11 +404,22 @@ impl Walk {
             Scope::Ipa if self.ctx.stage2 == 0 => return false,
             Scope::Ipa => match (self.next, self.leaf2) {
                 (_, Some(leaf)) => leaf.input,
-                (Next::Read { stage: Stage::Two, input, .. }, _) => input,
+                (
+                    Next::Read {
+                        stage: Stage::Two,
+                        input,
+                        ..
+                    },
+                    _,
+                ) => input,
                 _ => return false,
             },
         };
-        let leaf = if row.scope == Scope::Ipa { self.leaf2 } else { self.leaf1.or(self.leaf2) };
+        let leaf = if row.scope == Scope::Ipa {
+            self.leaf2
+        } else {
+            self.leaf1.or(self.leaf2)
+        };
         let (start, len) = op.span();
         let page = addr / PAGE * PAGE;
         let level = match (op.ttl(), leaf) {
@@ -347,5 +441,9 @@ impl Walk {
 
 /// How an access through an entry ends.
 pub fn permitted(entry: &Entry, write: bool) -> Outcome {
-    if write && !entry.writable { Outcome::Permission } else { Outcome::Done }
+    if write && !entry.writable {
+        Outcome::Permission
+    } else {
+        Outcome::Done
+    }
 }

@@ -101,7 +101,8 @@ pub trait Variant: Sized + 'static {
     /// Comes back.
     async fn leave(&self, _cpu: Cpu<'_>, _space: Space) {}
     /// Handles an access that did not succeed; whether to try it again.
-    async fn fault(&self, cpu: Cpu<'_>, space: Space, va: Va, access: Access, why: Outcome) -> bool;
+    async fn fault(&self, cpu: Cpu<'_>, space: Space, va: Va, access: Access, why: Outcome)
+    -> bool;
     /// Handles an IPI.
     async fn ipi(&self, _cpu: Cpu<'_>, _message: u64) {}
 }

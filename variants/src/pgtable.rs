@@ -45,7 +45,11 @@ pub struct PageTables<F> {
 
 /// What a new frame is, or why there is none.
 fn frame(pa: u64) -> Result<u64, Done> {
-    if pa == 0 { Err(Done::Exhausted) } else { Ok(pa) }
+    if pa == 0 {
+        Err(Done::Exhausted)
+    } else {
+        Ok(pa)
+    }
 }
 
 impl<F: Flush> PageTables<F> {
@@ -60,7 +64,11 @@ impl<F: Flush> PageTables<F> {
     ) -> PageTables<F> {
         let spaces = boot.config().spaces;
         let roots: [u64; 8] = core::array::from_fn(|i| {
-            if (i as u8) < spaces { boot.root(Space(i as u8)) } else { 0 }
+            if (i as u8) < spaces {
+                boot.root(Space(i as u8))
+            } else {
+                0
+            }
         });
         let pgd = boot.vars_from("pgd", roots);
         let tables = PageTables {
@@ -94,7 +102,10 @@ impl<F: Flush> PageTables<F> {
         }
         let block = boot.block(space, initial_page(space, BLOCK_PAGES));
         let va = BLOCK_PAGES as u64 * PAGE;
-        boot.set(slot_pa(table, 2, va), Desc::leaf(self.stage, 2, block, true));
+        boot.set(
+            slot_pa(table, 2, va),
+            Desc::leaf(self.stage, 2, block, true),
+        );
     }
 
     /// Changes sizes in place where the machine has FEAT_BBM level 2; `keep_block` leaves out
@@ -159,7 +170,13 @@ impl<F: Flush> PageTables<F> {
         done.unwrap_or_else(|e| e)
     }
 
-    async fn map_locked(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Result<Done, Done> {
+    async fn map_locked(
+        &self,
+        cpu: Cpu<'_>,
+        space: Space,
+        va: Va,
+        page: Page,
+    ) -> Result<Done, Done> {
         let pmd = self.pmd_alloc(cpu, space, va).await?;
         let mut desc = cpu.pte_read(pmd).await;
         if desc.is_leaf(2) {
@@ -174,7 +191,8 @@ impl<F: Flush> PageTables<F> {
             return Ok(Done::No);
         }
         let pa = frame(cpu.alloc_page(space, page).await)?;
-        self.set_desc(cpu, pte, Desc::leaf(self.stage, 3, pa, true)).await;
+        self.set_desc(cpu, pte, Desc::leaf(self.stage, 3, pa, true))
+            .await;
         Ok(Done::Yes)
     }
 
@@ -202,7 +220,8 @@ impl<F: Flush> PageTables<F> {
         if let Some((at, level, desc)) = self.lookup(cpu, space, va).await
             && desc.writable(self.stage) != writable
         {
-            cpu.pte_xchg(at, desc.with_writable(self.stage, writable)).await;
+            cpu.pte_xchg(at, desc.with_writable(self.stage, writable))
+                .await;
             if writable {
                 self.flush.relax(cpu, space, va, level).await;
             } else {
@@ -309,10 +328,15 @@ impl<F: Flush> PageTables<F> {
         let in_place = shootdown_machine::Ram::is_block(base)
             && (0..).zip(&ptes).all(|(i, p)| p.addr() == base + i * PAGE);
         if in_place && self.skip_break {
-            cpu.pte_xchg(pmd, Desc::leaf(self.stage, 2, base, writable)).await;
+            cpu.pte_xchg(pmd, Desc::leaf(self.stage, 2, base, writable))
+                .await;
             self.flush.range(cpu, space, first, level_size(2)).await;
         } else {
-            let block = if in_place { base } else { frame(cpu.alloc_block(space, page).await)? };
+            let block = if in_place {
+                base
+            } else {
+                frame(cpu.alloc_block(space, page).await)?
+            };
             cpu.pte_xchg(pmd, Desc::INVALID).await;
             self.flush.range(cpu, space, first, level_size(2)).await;
             if !in_place {
@@ -320,7 +344,8 @@ impl<F: Flush> PageTables<F> {
                     cpu.copy_page(pte.addr(), block + i * PAGE).await;
                 }
             }
-            self.set_desc(cpu, pmd, Desc::leaf(self.stage, 2, block, writable)).await;
+            self.set_desc(cpu, pmd, Desc::leaf(self.stage, 2, block, writable))
+                .await;
         }
         if !in_place {
             for pte in &ptes {
@@ -351,7 +376,11 @@ impl<F: Flush> PageTables<F> {
         let root = cpu.new_root(space).await;
         self.pgd[space.0 as usize].write(cpu, root).await;
         lock.unlock(cpu).await;
-        if root == 0 { Done::Exhausted } else { Done::Yes }
+        if root == 0 {
+            Done::Exhausted
+        } else {
+            Done::Yes
+        }
     }
 
     /// Frees what an unlinked descriptor of this level leads to.
@@ -392,8 +421,8 @@ impl<F: Flush> PageTables<F> {
         lock.lock(cpu).await;
         let leaf = self.lookup(cpu, space, va).await;
         lock.unlock(cpu).await;
-        let permitted = leaf
-            .is_some_and(|(_, _, desc)| access == Access::Read || desc.writable(self.stage));
+        let permitted =
+            leaf.is_some_and(|(_, _, desc)| access == Access::Read || desc.writable(self.stage));
         if permitted && why == Outcome::Permission {
             self.flush.spurious(cpu, space, va).await;
         }

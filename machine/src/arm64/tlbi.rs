@@ -142,14 +142,20 @@ impl Tlbi {
 
     /// By ASID.
     pub fn asid(kind: Kind, asid: u16) -> Tlbi {
-        Tlbi { kind, operand: (asid as u64) << 48 }
+        Tlbi {
+            kind,
+            operand: (asid as u64) << 48,
+        }
     }
 
     /// By address; `asid` is ignored by kinds that do not have one. `addr` in bytes.
     pub fn addr(kind: Kind, addr: u64, asid: u16, ttl: Ttl) -> Tlbi {
         debug_assert!(!kind.row().range);
         let page = (addr >> 12) & ((1 << 44) - 1);
-        Tlbi { kind, operand: (asid as u64) << 48 | ttl.bits() << 44 | page }
+        Tlbi {
+            kind,
+            operand: (asid as u64) << 48 | ttl.bits() << 44 | page,
+        }
     }
 
     /// By range: `(num + 1) << (5 * scale + 1)` pages from `addr` (Arm ARM, D8.14.6).
@@ -196,7 +202,10 @@ impl Tlbi {
 
     /// Whether the kind takes an address.
     pub fn by_addr(&self) -> bool {
-        matches!(self.kind.row().scope, Scope::Va | Scope::VaAllAsid | Scope::Ipa)
+        matches!(
+            self.kind.row().scope,
+            Scope::Va | Scope::VaAllAsid | Scope::Ipa
+        )
     }
 }
 
@@ -228,7 +237,10 @@ mod tests {
     #[test]
     fn operands_decode_to_what_was_encoded() {
         let op = Tlbi::addr(Kind::Vale1is, 0x7000, 3, Ttl::Level(3));
-        assert_eq!((op.span(), op.asid_field(), op.ttl()), ((0x7000, PAGE), 3, Ttl::Level(3)));
+        assert_eq!(
+            (op.span(), op.asid_field(), op.ttl()),
+            ((0x7000, PAGE), 3, Ttl::Level(3))
+        );
         assert_eq!(op.operand, 3 << 48 | 0b0111 << 44 | 7);
         let op = Tlbi::addr(Kind::Vae1is, 0x7000, 3, Ttl::Unknown);
         assert_eq!(op.ttl(), Ttl::Unknown);
@@ -252,7 +264,12 @@ mod tests {
         assert_eq!(Kind::Ripas2e1is.row().name, "ripas2e1is");
         assert_eq!(Kind::Vmalle1.row().name, "vmalle1");
         for row in KINDS {
-            assert_eq!(row.share == Share::Inner, row.name.ends_with("is"), "{}", row.name);
+            assert_eq!(
+                row.share == Share::Inner,
+                row.name.ends_with("is"),
+                "{}",
+                row.name
+            );
         }
     }
 }

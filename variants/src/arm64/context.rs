@@ -155,7 +155,9 @@ impl Asids {
             cpu.dsb(Dsb::Ish).await;
             return;
         }
-        self.tlb_flush_pending.write(cpu, (1 << cpu.config().cpus) - 1).await;
+        self.tlb_flush_pending
+            .write(cpu, (1 << cpu.config().cpus) - 1)
+            .await;
     }
 
     async fn check_update_reserved_asid(&self, cpu: Cpu<'_>, asid: u64, newasid: u64) -> bool {
@@ -196,7 +198,10 @@ impl Asids {
         let cur_idx = self.cur_idx.read(cpu).await;
         let mut found = self.find_next_zero_bit(cpu, cur_idx).await;
         if found.is_none() {
-            generation = self.asid_generation.add_return_relaxed(cpu, ASID_FIRST_VERSION).await;
+            generation = self
+                .asid_generation
+                .add_return_relaxed(cpu, ASID_FIRST_VERSION)
+                .await;
             self.flush_context(cpu).await;
             found = self.find_next_zero_bit(cpu, 1).await;
         }
@@ -231,7 +236,10 @@ impl Asids {
             // besides this CPU, and only ever a 0.
             old_active_asid != 0
                 && self.asid_gen_match(cpu, asid).await
-                && self.active_asids[me].cmpxchg_relaxed(cpu, old_active_asid, asid).await != 0
+                && self.active_asids[me]
+                    .cmpxchg_relaxed(cpu, old_active_asid, asid)
+                    .await
+                    != 0
         };
         cpu.phase("");
         if !fast {
@@ -268,7 +276,8 @@ impl Asids {
         let asid = idx(self.context_id[mm.0 as usize].read(cpu).await) as u16;
         let cnp = self.cnp && asid != 0;
         cpu.write_sysreg(Reg::Ttbr0, self.reserved_pg_dir).await;
-        cpu.write_sysreg(Reg::Ttbr1, ttbr::new(0, asid, false)).await;
+        cpu.write_sysreg(Reg::Ttbr1, ttbr::new(0, asid, false))
+            .await;
         cpu.write_sysreg(Reg::Ttbr0, ttbr::new(pgd, 0, cnp)).await;
         cpu.isb().await;
     }

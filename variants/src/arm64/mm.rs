@@ -14,7 +14,11 @@ pub const NSH: Defect = Defect {
     name: "B-20-nsh",
     about: "a permission changed without a break is invalidated on this CPU only",
     source: "Colton Lewis, 2 Jun 2023, \"Skip break phase when we have FEAT_BBM level 2\"",
-    breaks: &["no-write-after-protect", "TLBEmptyInvalPTE", "restriction-scope"],
+    breaks: &[
+        "no-write-after-protect",
+        "TLBEmptyInvalPTE",
+        "restriction-scope",
+    ],
 };
 
 /// B-20 (block to table): the block stays in TLBs.
@@ -76,7 +80,11 @@ impl<F: Flavour> Variant for Mms<F> {
         if F::BBM2 {
             tables = tables.skip_break(boot, boot.has(BLOCK_TO_TABLE.name));
         }
-        Mms { asids, tables, flavour: PhantomData }
+        Mms {
+            asids,
+            tables,
+            flavour: PhantomData,
+        }
     }
 
     /// `switch_mm` under `context_switch`, interrupts masked, and the end of `__switch_to`.

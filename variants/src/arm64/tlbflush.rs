@@ -40,13 +40,15 @@ impl Flush for TlbFlush {
     async fn leaf(&self, cpu: Cpu<'_>, mm: Space, va: Va, level: u8) {
         cpu.dsb(Dsb::Ishst).await;
         let asid = self.asid(cpu, mm).await;
-        cpu.tlbi(Tlbi::addr(Kind::Vale1is, va, asid, Ttl::Level(level))).await;
+        cpu.tlbi(Tlbi::addr(Kind::Vale1is, va, asid, Ttl::Level(level)))
+            .await;
         cpu.dsb(Dsb::Ish).await;
     }
 
     async fn restrict(&self, cpu: Cpu<'_>, mm: Space, va: Va, level: u8) {
         if self.nsh {
-            self.flush_tlb_page_local(cpu, mm, va, Ttl::Level(level)).await;
+            self.flush_tlb_page_local(cpu, mm, va, Ttl::Level(level))
+                .await;
         } else {
             self.leaf(cpu, mm, va, level).await;
         }
@@ -66,7 +68,8 @@ impl Flush for TlbFlush {
         let mut scale = 3;
         while pages > 0 {
             if pages == 1 {
-                cpu.tlbi(Tlbi::addr(Kind::Vae1is, addr, asid, Ttl::Unknown)).await;
+                cpu.tlbi(Tlbi::addr(Kind::Vae1is, addr, asid, Ttl::Unknown))
+                    .await;
                 break;
             }
             // The largest NUM of this scale that stays inside; none: the next scale.
@@ -75,7 +78,14 @@ impl Flush for TlbFlush {
                 scale -= 1;
                 continue;
             }
-            let op = Tlbi::range(Kind::Rvae1is, addr, scale, units as u8 - 1, asid, Ttl::Unknown);
+            let op = Tlbi::range(
+                Kind::Rvae1is,
+                addr,
+                scale,
+                units as u8 - 1,
+                asid,
+                Ttl::Unknown,
+            );
             cpu.tlbi(op).await;
             addr += (units << (5 * scale + 1)) * PAGE;
             pages -= units << (5 * scale + 1);

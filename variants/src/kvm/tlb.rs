@@ -23,7 +23,8 @@ impl Stage2Flush {
     pub async fn __load_stage2(&self, cpu: Cpu<'_>, vm: Space) {
         let vmid = idx(self.id[vm.0 as usize].read(cpu).await) as u16;
         let pgd = self.pgd_phys[vm.0 as usize].read(cpu).await;
-        cpu.write_sysreg(Reg::Vttbr, ttbr::new(pgd, vmid, self.cnp)).await;
+        cpu.write_sysreg(Reg::Vttbr, ttbr::new(pgd, vmid, self.cnp))
+            .await;
     }
 
     async fn enter_vmid_context(&self, cpu: Cpu<'_>, vm: Space) -> bool {
@@ -48,7 +49,8 @@ impl Stage2Flush {
     async fn flush_vmid_ipa(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
         cpu.dsb(Dsb::Ishst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
-        cpu.tlbi(Tlbi::addr(Kind::Ipas2e1is, ipa, 0, Ttl::Level(level))).await;
+        cpu.tlbi(Tlbi::addr(Kind::Ipas2e1is, ipa, 0, Ttl::Level(level)))
+            .await;
         cpu.dsb(Dsb::Ish).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
         cpu.dsb(Dsb::Ish).await;
@@ -80,7 +82,8 @@ impl Flush for Stage2Flush {
 
     /// `kvm_pgtable_stage2_relax_perms`: other CPUs may take a spurious fault.
     async fn relax(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
-        self.flush_vmid_ipa_nsh(cpu, vm, ipa, Ttl::Level(level)).await;
+        self.flush_vmid_ipa_nsh(cpu, vm, ipa, Ttl::Level(level))
+            .await;
     }
 
     /// `__kvm_tlb_flush_vmid_range`: level unknown.
@@ -88,7 +91,8 @@ impl Flush for Stage2Flush {
         cpu.dsb(Dsb::Ishst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
         let num = (size / PAGE / 2 - 1) as u8;
-        cpu.tlbi(Tlbi::range(Kind::Ripas2e1is, ipa, 0, num, 0, Ttl::Unknown)).await;
+        cpu.tlbi(Tlbi::range(Kind::Ripas2e1is, ipa, 0, num, 0, Ttl::Unknown))
+            .await;
         cpu.dsb(Dsb::Ish).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
         cpu.dsb(Dsb::Ish).await;

@@ -38,8 +38,13 @@ const ALIASED: &[&str] = &[
 ];
 
 /// Places worth reaching.
-pub const GOALS: &[&str] =
-    &[GOAL_ROLLOVER, GOAL_ROLLOVER_FAST, GOAL_RESERVED, GOAL_INVALID, GOAL_KEPT];
+pub const GOALS: &[&str] = &[
+    GOAL_ROLLOVER,
+    GOAL_ROLLOVER_FAST,
+    GOAL_RESERVED,
+    GOAL_INVALID,
+    GOAL_KEPT,
+];
 const GOAL_ROLLOVER: &str = "rollover";
 const GOAL_ROLLOVER_FAST: &str = "rollover while another CPU is on its fast path";
 const GOAL_RESERVED: &str = "VM finds its VMID reserved";
@@ -117,7 +122,9 @@ impl Vmids {
         }
         self.vmid_map.write(cpu, map).await;
         if self.local {
-            self.tlb_flush_pending.write(cpu, (1 << cpu.config().cpus) - 1).await;
+            self.tlb_flush_pending
+                .write(cpu, (1 << cpu.config().cpus) - 1)
+                .await;
         } else {
             self.__kvm_flush_vm_context(cpu).await;
         }
@@ -173,7 +180,10 @@ impl Vmids {
         let cur_idx = self.cur_idx.read(cpu).await;
         let mut found = self.find_next_zero_bit(cpu, cur_idx).await;
         if found.is_none() {
-            generation = self.vmid_generation.add_return_relaxed(cpu, VMID_FIRST_VERSION).await;
+            generation = self
+                .vmid_generation
+                .add_return_relaxed(cpu, VMID_FIRST_VERSION)
+                .await;
             self.flush_context(cpu).await;
             found = self.find_next_zero_bit(cpu, 1).await;
         }
@@ -190,7 +200,9 @@ impl Vmids {
     /// `kvm_arm_vmid_clear_active`: called when a vCPU is put. A plain store, which may
     /// overwrite the 0 of a concurrent rollover.
     pub async fn kvm_arm_vmid_clear_active(&self, cpu: Cpu<'_>) {
-        self.active_vmids[cpu.id() as usize].write(cpu, VMID_ACTIVE_INVALID).await;
+        self.active_vmids[cpu.id() as usize]
+            .write(cpu, VMID_ACTIVE_INVALID)
+            .await;
     }
 
     /// `kvm_arm_vmid_update`: gives a VM a VMID of this generation. Preemption is off.
@@ -208,7 +220,10 @@ impl Vmids {
             let old_active_vmid = self.active_vmids[me].read(cpu).await;
             old_active_vmid != 0
                 && self.vmid_gen_match(cpu, vmid).await
-                && self.active_vmids[me].cmpxchg_relaxed(cpu, old_active_vmid, vmid).await != 0
+                && self.active_vmids[me]
+                    .cmpxchg_relaxed(cpu, old_active_vmid, vmid)
+                    .await
+                    != 0
         };
         cpu.phase("");
         if fast {

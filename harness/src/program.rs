@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A CPU's program: how a logical operation becomes calls of a variant.
+
+use crate::exec::Work;
+use core::cell::Cell;
+use shootdown_machine::{BLOCK_PAGES, Cpu, Done, Event, Op, Outcome, Page, Space};
+use shootdown_variants::Variant;
+
+/// Times that a fault may be called spurious while no descriptor changes.
+const MOST_RETRIES: u32 = 8;
+/// Pages that spaces start with; operations make others.
+const FIRST_PAGE: u16 = 128;
+
+/// Who uses which space: what `mmget` and `exit` go by. Not part of what is tested.
+#[derive(Default)]
+pub struct Lives {
+    loaded: [Cell<Option<Space>>; 4],
+    users: [Cell<u32>; 8],
+    exiting: [Cell<bool>; 8],
+}
+
+impl Lives {
+    fn take(&self, space: Space) {
+        let users = &self.users[space.0 as usize];
+        users.set(users.get() + 1);
+    }
+
+    fn give(&self, space: Space) {
+        let users = &self.users[space.0 as usize];
+        users.set(users.get() - 1);
+    }
+}
+
+/// The first of the pages that an operation may create.
+fn fresh_page(cpu: u8, index: u8) -> u16 {
+    FIRST_PAGE + (cpu as u16 * crate::scenario::MAX_OPS as u16 + index as u16) * BLOCK_PAGES as u16
+}
+
+/// Does what is to be done on a CPU.
+pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: Work) {
+    let (index, op) = match work {
+        Work::Op(index, op) => (index, op),
+        Work::Ipi(message) => return variant.ipi(cpu, message).await,
+    };
+    let me = cpu.id() as usize;
+    if !V::OPS.contains(&op.kind()) {
+        return;
+    }
+    let loaded = lives.loaded[me].get();
+    match op.space() {
+        // A space that is being torn down, or torn down while used: not to be had.
+        Some(space) if lives.exiting[space.0 as usize].get() => return,
+        Some(space) if space.0 >= cpu.config().spaces => return,
+        Some(space) if matches!(op, Op::Exit(_)) => {
+            if lives.users[space.0 as usize].get() != 0 {
+                return;
+            }
+            lives.exiting[space.0 as usize].set(true);
+        }
+        Some(space) => {
+            if matches!(op, Op::Switch(_)) && loaded == Some(space) {
+                return;
+            }
+            lives.take(space);
+        }
+        None if loaded.is_none() => return,
+        None => {}
+    }
+    let page = fresh_page(cpu.id(), index);
+    cpu.emit(Event::Begin { cpu: cpu.id(), index, op, page });
+    let done = dispatch(variant, lives, cpu, op, Page(page)).await;
+    match op {
+        Op::Exit(space) => lives.exiting[space.0 as usize].set(false),
+        Op::Switch(_) | Op::SchedOut => {
+            if let Some(prev) = loaded {
+                lives.give(prev);
+            }
+        }
+        _ => {
+            if let Some(space) = op.space() {
+                lives.give(space);
+            }
+        }
+    }
+    cpu.emit(Event::End { cpu: cpu.id(), index, op, page, done });
+}
+
+async fn dispatch<V: Variant>(
+    variant: &V,
+    lives: &Lives,
+    cpu: Cpu<'_>,
+    op: Op,
+    page: Page,
+) -> Done {
+    let loaded = &lives.loaded[cpu.id() as usize];
+    match op {
+        Op::Switch(_) | Op::SchedOut => {
+            let (prev, next) = (loaded.get(), op.space());
+            settle(cpu, None, true);
+            match (prev, next) {
+                (_, Some(next)) => variant.switch_to(cpu, prev, next).await,
+                (Some(prev), None) => variant.sched_out(cpu, prev).await,
+                (None, None) => {}
+            }
+            loaded.set(next);
+            settle(cpu, next, false);
+            Done::Yes
+        }
+        Op::Map(space, va) => variant.map(cpu, space, va, page).await,
+        Op::Unmap(space, va) => variant.unmap(cpu, space, va).await,
+        Op::Protect(space, va, prot) => variant.protect(cpu, space, va, prot).await,
+        Op::Remap(space, va) => variant.remap(cpu, space, va, page).await,
+        Op::Split(space, va) => variant.split(cpu, space, va).await,
+        Op::Collapse(space, va) => variant.collapse(cpu, space, va, page).await,
+        Op::Exit(space) => variant.exit(cpu, space).await,
+        Op::Touch(va, access) => match loaded.get() {
+            Some(space) => touch(variant, cpu, space, va, access).await,
+            None => Done::No,
+        },
+    }
+}
+
+fn settle(cpu: Cpu<'_>, space: Option<Space>, switching: bool) {
+    let space = space.map(|s| cpu.with(|state| state.life(s)));
+    cpu.emit(Event::Settled { cpu: cpu.id(), space, switching });
+}
+
+async fn touch<V: Variant>(
+    variant: &V,
+    cpu: Cpu<'_>,
+    space: Space,
+    va: u64,
+    access: shootdown_machine::Access,
+) -> Done {
+    variant.enter(cpu, space).await;
+    let mut retries = 0;
+    let mut changes = cpu.with(|s| s.pte_changes);
+    let done = loop {
+        let outcome = cpu.access(va, access).await;
+        if outcome == Outcome::Done {
+            break Done::Yes;
+        }
+        cpu.with(|s| s.cost.faults += 1);
+        if !variant.fault(cpu, space, va, access, outcome).await {
+            break Done::Fault;
+        }
+        let now = cpu.with(|s| s.pte_changes);
+        retries = if now == changes { retries + 1 } else { 0 };
+        changes = now;
+        if retries > MOST_RETRIES {
+            cpu.emit(Event::FaultLoop { cpu: cpu.id(), va });
+            break Done::Fault;
+        }
+    };
+    variant.leave(cpu, space).await;
+    done
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The reference: address spaces without TLBs.
+//!
+//! For each page of each space, the set of mappings that an access may reach now. An
+//! operation widens it when it begins; when it returns, what was there before is gone. Where
+//! operations overlap, the order in which they took effect is not known, and every outcome
+//! that some order gives stays in the set.
+
+use shootdown_machine::{
+    BLOCK_PAGES, Config, Done, Op, PAGE, PAGES, Page, Prot, Space, State, Use, Va, initial_page,
+};
+
+/// One mapping that a page may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Value {
+    /// The page; `None`: not mapped.
+    pub page: Option<Page>,
+    /// A store is permitted.
+    pub writable: bool,
+    /// When the operation that made it returned; `u32::MAX`: not yet.
+    since: u32,
+}
+
+const MOST: usize = 12;
+const NOTHING: Value = Value {
+    page: None,
+    writable: false,
+    since: 0,
+};
+
+/// The possible mappings of one page.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    values: [Value; MOST],
+    len: u8,
+    /// Operations on it that have begun and not returned.
+    in_flight: u8,
+    /// More possibilities than fit: nothing is known until all operations have returned.
+    wild: bool,
+}
+
+impl Cell {
+    fn only(value: Value) -> Cell {
+        let mut values = [NOTHING; MOST];
+        values[0] = value;
+        Cell {
+            values,
+            len: 1,
+            in_flight: 0,
+            wild: false,
+        }
+    }
+
+    /// The possibilities.
+    pub fn values(&self) -> &[Value] {
+        &self.values[..self.len as usize]
+    }
+
+    fn add(&mut self, value: Value) {
+        let known = self.values().iter();
+        if known
+            .clone()
+            .any(|v| v.page == value.page && v.writable == value.writable && v.since == value.since)
+        {
+            return;
+        }
+        if self.len as usize == MOST {
+            self.wild = true;
+            return;
+        }
+        self.values[self.len as usize] = value;
+        self.len += 1;
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Value) -> bool) {
+        let mut kept = 0;
+        for i in 0..self.len as usize {
+            if keep(&self.values[i]) {
+                self.values[kept] = self.values[i];
+                kept += 1;
+            }
+        }
+        self.len = kept as u8;
+    }
+
+    /// Whether an access may reach `page` (`None`: may fault).
+    pub fn allows(&self, page: Option<Page>) -> bool {
+        self.wild || self.values().iter().any(|v| v.page == page)
+    }
+
+    /// Whether a store may reach `page`.
+    pub fn allows_write(&self, page: Page) -> bool {
+        self.wild
+            || self
+                .values()
+                .iter()
+                .any(|v| v.page == Some(page) && v.writable)
+    }
+
+    /// Whether nothing is in flight.
+    pub fn settled(&self) -> bool {
+        self.in_flight == 0
+    }
+}
+
+/// All spaces.
+#[derive(Debug)]
+pub struct Reference {
+    cells: Vec<Cell>,
+}
+
+impl Default for Reference {
+    fn default() -> Self {
+        Reference {
+            cells: vec![Cell::only(NOTHING); 8 * PAGES],
+        }
+    }
+}
+
+/// The first page of the table slot (or block) that an address is in.
+pub fn slot_of(va: Va) -> usize {
+    (va / PAGE) as usize / BLOCK_PAGES * BLOCK_PAGES
+}
+
+/// The pages whose mapping an operation may change.
+pub fn pages_of(op: Op) -> core::ops::Range<usize> {
+    match op {
+        Op::Map(_, va) | Op::Unmap(_, va) | Op::Remap(_, va) => {
+            let page = (va / PAGE) as usize;
+            page..page + 1
+        }
+        Op::Protect(_, va, _) | Op::Collapse(_, va) => slot_of(va)..slot_of(va) + BLOCK_PAGES,
+        _ => 0..0,
+    }
+}
+
+impl Reference {
+    /// Every space as it is first.
+    pub fn reset(&mut self, config: &Config) {
+        for space in 0..config.spaces {
+            for page in 0..PAGES {
+                let mapped = page < 2 || (BLOCK_PAGES..2 * BLOCK_PAGES).contains(&page);
+                let first = initial_page(Space(space), page);
+                let value = Value {
+                    page: Some(first),
+                    writable: true,
+                    since: 0,
+                };
+                *self.cell_mut(Space(space), page) =
+                    Cell::only(if mapped { value } else { NOTHING });
+            }
+        }
+    }
+
+    /// A space begins a new life, empty.
+    pub fn clear(&mut self, space: Space) {
+        for page in 0..PAGES {
+            *self.cell_mut(space, page) = Cell::only(NOTHING);
+        }
+    }
+
+    /// A page's possibilities; `None`: no operation can name that address.
+    pub fn cell(&self, space: Space, va: Va) -> Option<&Cell> {
+        let page = (va / PAGE) as usize;
+        (page < PAGES).then(|| &self.cells[space.0 as usize * PAGES + page])
+    }
+
+    fn cell_mut(&mut self, space: Space, page: usize) -> &mut Cell {
+        &mut self.cells[space.0 as usize * PAGES + page]
+    }
+
+    /// An operation begins; `in_flight`: it and all others that have begun on that space and
+    /// not returned, each with the first page it may create.
+    pub fn begin(&mut self, space: Space, op: Op, in_flight: &[(Op, u16)]) {
+        for page in pages_of(op) {
+            let cell = self.cell_mut(space, page);
+            cell.in_flight += 1;
+            // Any of them may act on what any other makes.
+            let mut before = 0;
+            while before != cell.len {
+                before = cell.len;
+                for (op, fresh) in in_flight.iter().filter(|(op, _)| pages_of(*op).contains(&page)) {
+                    for i in 0..cell.len as usize {
+                        if let Some(new) = changed(cell.values[i], *op, page, *fresh) {
+                            cell.add(new);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// It returns, having begun at step `begun`. Gives the first page that now has a mapping
+    /// which no order of the operations gives.
+    pub fn end(
+        &mut self,
+        state: &State,
+        space: Space,
+        op: Op,
+        fresh: u16,
+        done: Done,
+        begun: u32,
+    ) -> Option<(Va, Option<Page>)> {
+        let mut wrong = None;
+        for page in pages_of(op) {
+            let va = page as u64 * PAGE;
+            let truth = mapped(state, space, va);
+            let cell = self.cell_mut(space, page);
+            cell.in_flight -= 1;
+            narrow(cell, op, page, fresh, done, begun, truth.0);
+            if cell.in_flight == 0 {
+                let known =
+                    cell.wild || cell.values().iter().any(|v| (v.page, v.writable) == truth);
+                if !known {
+                    wrong = wrong.or(Some((va, truth.0)));
+                }
+                let (page, writable) = truth;
+                *cell = Cell::only(Value {
+                    page,
+                    writable,
+                    since: state.step,
+                });
+            }
+        }
+        wrong
+    }
+}
+
+/// What an operation makes of a mapping; `None`: it leaves that one alone.
+fn changed(old: Value, op: Op, page: usize, fresh: u16) -> Option<Value> {
+    let since = u32::MAX;
+    match (op, old.page) {
+        (Op::Map(..), None) => Some(Value { page: Some(Page(fresh)), writable: true, since }),
+        (Op::Map(..), Some(_)) | (_, None) => None,
+        (Op::Unmap(..), _) => Some(Value { page: None, writable: false, since }),
+        (Op::Protect(_, _, prot), _) => Some(Value { writable: prot == Prot::Rw, since, ..old }),
+        (Op::Remap(..), _) => Some(Value { page: Some(Page(fresh)), since, ..old }),
+        (Op::Collapse(..), _) => {
+            let page = Page(fresh + (page % BLOCK_PAGES) as u16);
+            Some(Value { page: Some(page), since, ..old })
+        }
+        _ => None,
+    }
+}
+
+/// Removes what cannot be after an operation has returned: what it replaced, if that was
+/// there before it began; and what it did not make, if it did nothing.
+fn narrow(
+    cell: &mut Cell,
+    op: Op,
+    page: usize,
+    fresh: u16,
+    done: Done,
+    begun: u32,
+    truth: Option<Page>,
+) {
+    let before = |v: &Value| v.since <= begun;
+    let made = Page(
+        fresh
+            + if matches!(op, Op::Collapse(..)) {
+                (page % BLOCK_PAGES) as u16
+            } else {
+                0
+            },
+    );
+    match (op, done) {
+        (Op::Unmap(..), Done::Yes) => cell.retain(|v| v.page.is_none() || !before(v)),
+        (Op::Unmap(..), _) => {}
+        (Op::Map(..) | Op::Remap(..), Done::Yes) => {
+            cell.retain(|v| v.page == Some(made) || !before(v));
+        }
+        (Op::Collapse(..), Done::Yes) if truth == Some(made) => {
+            cell.retain(|v| v.page == Some(made) || !before(v));
+        }
+        // In place, or not at all.
+        (Op::Map(..) | Op::Remap(..) | Op::Collapse(..), _) => {
+            cell.retain(|v| v.page != Some(made))
+        }
+        // Its own page is as asked now; neighbours, only if they shared a block with it.
+        (Op::Protect(_, va, prot), _) if page == (va / PAGE) as usize => {
+            let writable = prot == Prot::Rw;
+            cell.retain(|v| v.page.is_none() || v.writable == writable || !before(v));
+        }
+        _ => {}
+    }
+}
+
+/// What a space's tables say about a page now: page and permission.
+pub fn mapped(state: &State, space: Space, va: Va) -> (Option<Page>, bool) {
+    let Some((level, _, desc)) = state.translate(space, va) else {
+        return (None, false);
+    };
+    let pa = desc.addr() + va % shootdown_machine::level_size(level);
+    match state.mem.frame(pa).usage {
+        Use::Page(_, page) => (Some(page), desc.writable(state.stage())),
+        _ => (None, false),
+    }
+}
