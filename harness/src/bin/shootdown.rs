@@ -1,3 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command.
-fn main() {}
+//! The `shootdown` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shootdown::cli::main()
+}

@@ -20,6 +20,24 @@ pub const NO_XCHG: Defect = Defect {
     breaks: ALIASED,
 };
 
+/// B-14, the other half of the sketch: the slow path does not look again under the lock.
+pub const ALWAYS_NEW: Defect = Defect {
+    name: "B-14-always-new",
+    about: "slow path allocates without looking whether another vCPU has done so meanwhile",
+    source: "interim diff of Aug to Oct 2021, failed an overnight stress test",
+    breaks: &[
+        "SameASIDActiveTask",
+        "TLBEmptyInvalPTE",
+        "no-use-after-unmap",
+        "no-use-of-freed-frame",
+        "no-write-after-protect",
+        "no-lost-write",
+        "break-before-make",
+        "no-conflicting-entries",
+        "no-walk-of-freed-table",
+    ],
+};
+
 /// The INVALID marker together with a local flush.
 pub const INVALID_LOCAL: Defect = Defect {
     name: "invalid-local-flush",
@@ -72,6 +90,7 @@ pub struct Vmids {
     /// `mmu->vmid.id`.
     pub id: [Shared<u64>; 8],
     no_xchg: bool,
+    always_new: bool,
     local: bool,
 }
 
@@ -89,6 +108,7 @@ impl Vmids {
             tlb_flush_pending: boot.var("tlb_flush_pending", 0),
             id: boot.vars("vmid.id", 0),
             no_xchg: boot.has(NO_XCHG.name),
+            always_new: boot.has(ALWAYS_NEW.name),
             local: boot.has(INVALID_LOCAL.name),
         }
     }
@@ -233,7 +253,7 @@ impl Vmids {
         let irqs_were_off = cpu.local_irq_save().await;
         self.cpu_vmid_lock.lock(cpu).await;
         let mut vmid = self.id[vm.0 as usize].read(cpu).await;
-        if self.no_xchg || !self.vmid_gen_match(cpu, vmid).await {
+        if self.always_new || !self.vmid_gen_match(cpu, vmid).await {
             vmid = self.new_vmid(cpu, vm).await;
         }
         if self.local && self.tlb_flush_pending.fetch_andnot(cpu, 1 << me).await >> me & 1 != 0 {

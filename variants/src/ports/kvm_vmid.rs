@@ -25,7 +25,7 @@ impl Variant for Port {
         tree: "Linux 5.16 to 6.5",
         files: "arch/arm64/kvm/vmid.c, arch/arm64/kvm/arm.c, arch/arm64/kvm/hyp/vhe/tlb.c",
     };
-    const DEFECTS: &'static [Defect] = &[vmid::NO_XCHG, vmid::INVALID_LOCAL];
+    const DEFECTS: &'static [Defect] = &[vmid::NO_XCHG, vmid::ALWAYS_NEW, vmid::INVALID_LOCAL];
     const GOALS: &'static [&'static str] = vmid::GOALS;
 
     fn boot(boot: &Boot<'_>) -> Port {

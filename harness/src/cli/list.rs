@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `shootdown list`.
+
+use super::Failure;
+use std::process::ExitCode;
+
+/// Arguments of `list`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Names only, one a line: variants, then each defect as VARIANT/DEFECT.
+    #[arg(long)]
+    names: bool,
+}
+
+/// Lists variants, defects and rules.
+pub fn list(args: &Args) -> Result<ExitCode, Failure> {
+    for info in shootdown_variants::all() {
+        if args.names {
+            println!("{}", info.name);
+            for defect in info.defects {
+                println!("{}/{}", info.name, defect.name);
+            }
+            continue;
+        }
+        let canary = if info.canary { " (must fail)" } else { "" };
+        println!("{}{canary}\n    {}\n    after {}", info.name, info.about, info.source.tree);
+        for defect in info.defects {
+            println!("    /{}\n        {}\n        {}", defect.name, defect.about, defect.source);
+        }
+    }
+    if !args.names {
+        println!("\nrules");
+        for rule in shootdown_oracle::RULES {
+            println!("    {} ({})\n        {}", rule.name, rule.class.name(), rule.why);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

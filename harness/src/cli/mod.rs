@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line. Exit status 0: as expected; 1: a finding; 2: bad input.
+
+mod fuzz;
+mod list;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Fuzz TLB maintenance: ASID and VMID allocators, TLB flushes, break-before-make.
+#[derive(Parser)]
+#[command(name = "shootdown", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List variants, their defects, and rules.
+    List(list::Args),
+    /// Fuzz with libFuzzer: builds the instrumented target and runs it.
+    Fuzz(fuzz::Args),
+}
+
+/// What can end a command early: a message for a person, and exit status 2.
+type Failure = miette::Report;
+
+/// Runs the command that the process was started as.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse(); // exits with 2 on bad usage
+    let done = match cli.command {
+        Command::List(args) => list::list(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(report) => {
+            eprintln!("{report:?}");
+            ExitCode::from(2)
+        }
+    }
+}
