@@ -9,6 +9,14 @@ fn main() {
     let t = std::time::Instant::now();
     let (mut n, mut steps, mut comp) = (0u64, 0u64, 0u64);
     while t.elapsed().as_secs() < secs {
+        if let Some(st) = a.get(4) {
+            use shootdown::explore::*;
+            let st = match &st[..] { "random" => Strategy::Random, "sticky" => Strategy::Sticky, "pct" => Strategy::Pct, _ => Strategy::Bursts };
+            let (s, f, k) = try_one(&mut b, &subj, st, n as usize, &mut rng);
+            n += 1; steps += k;
+            if let Some(f) = f { println!("{} {} after {n} runs {:?} replay {}", f.by.name(), f.finding.rule.name, t.elapsed(), check(&mut b, &s, &[f.by]).found.is_some()); return; }
+            continue;
+        }
         let s = scenario::generate(&mut rng);
         let o = check(&mut b, &s, &subj);
         n += 1;

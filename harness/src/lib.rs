@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Scenario, run, judge, report: a differential fuzzer for TLB maintenance.
 
+pub mod breach;
 pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod corpus;
 pub mod coverage;
 pub mod exec;
+pub mod explore;
+pub mod minimize;
 mod names;
+pub mod sabotage;
 mod program;
 pub mod scenario;

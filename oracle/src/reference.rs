@@ -296,3 +296,181 @@ pub fn mapped(state: &State, space: Space, va: Va) -> (Option<Page>, bool) {
         _ => (None, false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::*;
+    use shootdown_machine::{Ram, Use};
+
+    const VA: Va = 0x1000;
+    /// What maps [`VA`]: page and write permission.
+    type Mapping = Option<(Page, bool)>;
+
+    fn old_page() -> Page {
+        initial_page(A, 1)
+    }
+
+    /// The operations that overlap in these tests.
+    fn ops() -> [Op; 5] {
+        [
+            Op::Map(A, VA),
+            Op::Unmap(A, VA),
+            Op::Remap(A, VA),
+            Op::Protect(A, VA, Prot::Ro),
+            Op::Protect(A, VA, Prot::Rw),
+        ]
+    }
+
+    fn starts() -> [Mapping; 3] {
+        [None, Some((old_page(), true)), Some((old_page(), false))]
+    }
+
+    /// An operation alone, in words of its definition and not of the code under test.
+    fn alone(was: Mapping, op: Op, fresh: Page) -> (Done, Mapping) {
+        let new = match (op, was) {
+            (Op::Map(..), None) => Some((fresh, true)),
+            (Op::Unmap(..), Some(_)) => None,
+            (Op::Remap(..), Some((_, writable))) => Some((fresh, writable)),
+            (Op::Protect(_, _, prot), Some((page, _))) => Some((page, prot == Prot::Rw)),
+            _ => was,
+        };
+        (if new == was { Done::No } else { Done::Yes }, new)
+    }
+
+    /// Two operations, CPU 0's and CPU 1's, in one order.
+    struct Order {
+        done: [Done; 2],
+        between: Mapping,
+        last: Mapping,
+    }
+
+    fn in_order(was: Mapping, ops: [Op; 2], first: usize) -> Order {
+        let pages = [fresh(0), fresh(1)];
+        let second = 1 - first;
+        let (one, between) = alone(was, ops[first], pages[first]);
+        let (two, last) = alone(between, ops[second], pages[second]);
+        let done = if first == 0 { [one, two] } else { [two, one] };
+        Order {
+            done,
+            between,
+            last,
+        }
+    }
+
+    /// Makes the tables say so, by no CPU's step.
+    fn set(s: &Scene<'_>, pte: u64, to: Mapping) {
+        s.hardware(|state| {
+            let desc = to.map_or(Desc::INVALID, |(page, writable)| {
+                let usage = Use::Page(state.life(A), page);
+                let pa = state.mem.alloc(usage).expect("a frame");
+                Desc::leaf(Stage::One, 3, pa, writable)
+            });
+            state.mem.set(Ram::desc_word(pte).expect("a table"), desc.0);
+        });
+    }
+
+    /// Brings the reference to know of a first mapping, by operations that overlap nothing.
+    fn start_with(s: &Scene<'_>, was: Mapping) -> u64 {
+        let pte = s.pte(A, VA);
+        let op = match was {
+            None => Op::Unmap(A, VA),
+            Some((_, writable)) => Op::Protect(A, VA, if writable { Prot::Rw } else { Prot::Ro }),
+        };
+        s.begin(s.c0, op);
+        set(s, pte, was);
+        s.end(s.c0, op, Done::Yes);
+        assert!(exactly(s, was));
+        pte
+    }
+
+    fn allows(s: &Scene<'_>, what: Mapping) -> bool {
+        s.oracle(|oracle, _| {
+            let cell = oracle.facts.reference.cell(A, VA).expect("a page of A");
+            match what {
+                None => cell.allows(None),
+                Some((page, true)) => cell.allows_write(page),
+                Some((page, false)) => cell.allows(Some(page)),
+            }
+        })
+    }
+
+    fn exactly(s: &Scene<'_>, what: Mapping) -> bool {
+        s.oracle(|oracle, _| {
+            let cell = oracle.facts.reference.cell(A, VA).expect("a page of A");
+            let want = (what.map(|w| w.0), what.is_some_and(|w| w.1));
+            cell.settled()
+                && cell
+                    .values()
+                    .iter()
+                    .map(|v| (v.page, v.writable))
+                    .eq([want])
+        })
+    }
+
+    /// Calls `each` for every pair of operations, every first mapping, every order in which
+    /// they may take effect, and both orders in which they may return.
+    fn every_pair(each: impl Fn(Mapping, [Op; 2], usize, usize)) {
+        for was in starts() {
+            for one in ops() {
+                for two in ops() {
+                    for (first, returns) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                        each(was, [one, two], first, returns);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_some_order_gives_is_allowed() {
+        every_pair(|was, ops, first, returns| {
+            let broken = stage1(private(), async |s| {
+                let pte = start_with(s, was);
+                let order = in_order(was, ops, first);
+                let cpus = [s.c0, s.c1];
+                s.begin(cpus[first], ops[first]);
+                s.begin(cpus[1 - first], ops[1 - first]);
+                for now in [was, order.between, order.last] {
+                    assert!(allows(s, now), "{ops:?} from {was:?}: {now:?}");
+                }
+                set(s, pte, order.last);
+                s.end(cpus[returns], ops[returns], order.done[returns]);
+                assert!(
+                    allows(s, order.last),
+                    "{ops:?} from {was:?}: {:?}",
+                    order.last
+                );
+                s.end(cpus[1 - returns], ops[1 - returns], order.done[1 - returns]);
+                assert!(exactly(s, order.last));
+            });
+            assert_eq!(broken, None, "{ops:?} from {was:?}");
+        });
+    }
+
+    #[test]
+    fn what_no_order_gives_is_not_allowed() {
+        every_pair(|was, ops, first, returns| {
+            let orders = [0, 1].map(|first| in_order(was, ops, first));
+            let mappings =
+                [old_page(), fresh(0), fresh(1)].map(|p| [Some((p, true)), Some((p, false))]);
+            for wrong in mappings.into_iter().flatten().chain([None]) {
+                if orders.iter().any(|o| o.last == wrong) {
+                    continue;
+                }
+                let broken = stage1(private(), async |s| {
+                    let pte = start_with(s, was);
+                    let (cpus, done) = ([s.c0, s.c1], orders[first].done);
+                    s.begin(s.c0, ops[0]);
+                    s.begin(s.c1, ops[1]);
+                    set(s, pte, wrong);
+                    s.end(cpus[returns], ops[returns], done[returns]);
+                    s.end(cpus[1 - returns], ops[1 - returns], done[1 - returns]);
+                });
+                if broken.is_none() {
+                    println!("LAX {ops:?} from {was:?}: {wrong:?} ret {returns} first {first}");
+                }
+            }
+        });
+        panic!();
+    }
+}

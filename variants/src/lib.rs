@@ -34,8 +34,44 @@ pub struct Defect {
     pub about: &'static str,
     /// Commit, CVE or list thread.
     pub source: &'static str,
-    /// The rules that it may be the first to break.
-    pub breaks: &'static [&'static str],
+    /// The rules of which it must break one first; a list for each way it can go wrong.
+    pub breaks: &'static [&'static [&'static str]],
+}
+
+/// What may be noticed first when tags go wrong. Which it is depends on who looks at the
+/// entries first: the switch, the walker, the operation that returns, or the user.
+pub mod consequences {
+    /// Two spaces have come to use one tag.
+    pub const ALIASED: &[&str] = &[
+        "flush-before-reuse",
+        "UniqueASIDPerCPU",
+        "UniqueASIDAllCPUs",
+        "UniqueASIDActiveTask",
+        "UniqueVMIDPerCPU",
+        "UniqueVMIDAllCPUs",
+        "own-translations-only",
+        "no-walk-of-freed-table",
+    ];
+
+    /// One space runs under two tags, so that invalidation by tag misses one of them.
+    pub const DIVERGED: &[&str] = &[
+        "SameASIDActiveTask",
+        "TLBEmptyInvalPTE",
+        "no-use-after-unmap",
+        "no-use-of-freed-frame",
+        "no-write-after-protect",
+        "no-lost-write",
+        "no-conflicting-entries",
+        "break-before-make",
+        "no-walk-of-freed-table",
+    ];
+}
+
+impl Defect {
+    /// Whether breaking this rule first is what the defect must do.
+    pub fn explains(&self, rule: &str) -> bool {
+        self.breaks.iter().any(|list| list.contains(&rule))
+    }
 }
 
 /// What a variant promises about its tags (ASIDs or VMIDs), beyond what hardware demands.

@@ -2,7 +2,9 @@
 //! The command line. Exit status 0: as expected; 1: a finding; 2: bad input.
 
 mod fuzz;
+mod input;
 mod list;
+mod sabotage;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -19,6 +21,8 @@ struct Cli {
 enum Command {
     /// List variants, their defects, and rules.
     List(list::Args),
+    /// Ignore one TLBI, barrier, lock or store at a time, and see whether anybody notices.
+    Sabotage(sabotage::Args),
     /// Fuzz with libFuzzer: builds the instrumented target and runs it.
     Fuzz(fuzz::Args),
 }
@@ -31,6 +35,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse(); // exits with 2 on bad usage
     let done = match cli.command {
         Command::List(args) => list::list(&args),
+        Command::Sabotage(args) => sabotage::sabotage(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
     };
     match done {

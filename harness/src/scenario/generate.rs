@@ -60,7 +60,8 @@ pub(super) fn machine(rng: &mut Rng) -> Config {
     let tags = cpus + 2 + if percent(rng, 85) { 0 } else { rng.u8(1..=4) };
     Config {
         cpus,
-        spaces: rng.u8(2..=5),
+        // A rollover needs more spaces than there are tags to hand out.
+        spaces: any(rng, &[2, 3, 4, 4, 4, 5, 5]),
         tags,
         memory: any(rng, Memory::ALL),
         domain: if percent(rng, 75) {
@@ -96,6 +97,9 @@ pub(super) struct Swarm {
     single: u32,
     /// Whether programs walk through the spaces in order, which uses up tags fastest.
     march: bool,
+    /// Whether programs are rounds of a switch and a touch: the run loop of a VM, which
+    /// has no tag before it is entered.
+    rounds: bool,
 }
 
 impl Swarm {
@@ -137,6 +141,7 @@ impl Swarm {
             burst: rng.u32(1..=20),
             single: any(rng, &[0, 10, 30, 60]),
             march: percent(rng, 30),
+            rounds: percent(rng, 40),
         }
     }
 
@@ -175,7 +180,13 @@ impl Swarm {
             program.push(Op::Switch(loaded));
         }
         for _ in 0..rng.usize(1..=12 - program.len()) {
-            let op = self.op(rng, loaded);
+            let mut op = self.op(rng, loaded);
+            if self.rounds && percent(rng, 85) {
+                op = match program.last() {
+                    Some(Op::Switch(_)) => Op::Touch(self.va(rng), access(rng)),
+                    _ => self.switch(rng, loaded),
+                };
+            }
             if let Op::Switch(space) = op {
                 loaded = space;
             }
@@ -191,8 +202,7 @@ impl Swarm {
         let other = Space(rng.u8(..self.spaces));
         let space = if percent(rng, 60) { loaded } else { other };
         match kind {
-            OpKind::Switch if self.march => Op::Switch(Space((loaded.0 + 1) % self.spaces)),
-            OpKind::Switch => Op::Switch(other),
+            OpKind::Switch => self.switch(rng, loaded),
             OpKind::SchedOut => Op::SchedOut,
             OpKind::Map => {
                 // A hot page can be mapped once it was unmapped, others at once.
@@ -215,6 +225,12 @@ impl Swarm {
             OpKind::Touch => Op::Touch(self.va(rng), access(rng)),
             OpKind::Exit => Op::Exit(space),
         }
+    }
+
+    /// A switch to another space than the loaded one.
+    fn switch(&self, rng: &mut Rng, loaded: Space) -> Op {
+        let by = if self.march || self.spaces < 3 { 1 } else { rng.u8(1..self.spaces) };
+        Op::Switch(Space((loaded.0 + by) % self.spaces))
     }
 
     /// An address within the one block, mostly.

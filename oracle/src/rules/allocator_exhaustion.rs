@@ -22,3 +22,31 @@ fn check(_: &Facts, _: &State, event: &Event) -> Option<Breach> {
         ..Breach::new(what)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// An allocator over the tags `1..tags` that never takes one back.
+    async fn allocate(s: &Scene<'_>, tags: u16) {
+        for (tag, space) in (1..).zip([A, B]) {
+            if tag < tags {
+                s.switch(s.c0, space, tag).await;
+            } else {
+                s.c0.warn("no tag is left");
+            }
+        }
+    }
+
+    #[test]
+    fn good_enough_tags() {
+        assert_eq!(stage1(private(), async |s| allocate(s, 3).await), None);
+    }
+
+    #[test]
+    fn bad_one_too_few() {
+        let broken = stage1(private(), async |s| allocate(s, 2).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

@@ -91,3 +91,82 @@ fn same_output(state: &State, old: Desc, new: Desc, level: u8) -> bool {
         page.valid() && page.addr() == block.addr() + i * level_size(level + 1)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// A page moves while CPU 1 has its tables loaded.
+    async fn migrate(s: &Scene<'_>, break_first: bool) {
+        let pte = s.pte(A, 0x1000);
+        s.switch(s.c1, A, 1).await;
+        s.begin(s.c0, Op::Remap(A, 0x1000));
+        let new = s.c0.alloc_page(A, Page(FRESH)).await;
+        if break_first {
+            s.c0.pte_xchg(pte, Desc::INVALID).await;
+            flush(s.c0, by_addr(Kind::Vale1is, 0x1000)).await;
+        }
+        s.c0.pte_write(pte, Desc::leaf(Stage::One, 3, new, true))
+            .await;
+    }
+
+    #[test]
+    fn good_break() {
+        assert_eq!(stage1(private(), async |s| migrate(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_no_break() {
+        let broken = stage1(private(), async |s| migrate(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+
+    /// The break is there, but the new descriptor may come before its TLBI is complete.
+    async fn remake(s: &Scene<'_>, complete: bool) {
+        let pte = s.pte(A, 0x1000);
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x1000, Access::Read).await;
+        s.begin(s.c0, Op::Remap(A, 0x1000));
+        let new = s.c0.alloc_page(A, Page(FRESH)).await;
+        s.c0.pte_xchg(pte, Desc::INVALID).await;
+        s.c0.dsb(Dsb::Ishst).await;
+        s.c0.tlbi(by_addr(Kind::Vale1is, 0x1000)).await;
+        s.c0.dsb(if complete { Dsb::Ish } else { Dsb::Ishst }).await;
+        s.c0.pte_write(pte, Desc::leaf(Stage::One, 3, new, true))
+            .await;
+    }
+
+    #[test]
+    fn good_make_after_the_tlbi_is_complete() {
+        assert_eq!(stage1(private(), async |s| remake(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_make_while_the_tlbi_is_on_its_way() {
+        let broken = stage1(private(), async |s| remake(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+
+    /// A block becomes a table in one store.
+    async fn split(s: &Scene<'_>) {
+        s.switch(s.c1, A, 1).await;
+        let table = s.split_table(s.c0, A, 0x4000).await;
+        s.c0.pte_write_release(s.pmd(A, 0x4000), Desc::table(table))
+            .await;
+    }
+
+    #[test]
+    fn good_resize_at_level_2() {
+        assert_eq!(stage1(private(), split), None);
+    }
+
+    #[test]
+    fn bad_resize_below_level_2() {
+        let level1 = Config {
+            bbm: Bbm::Level1,
+            ..private()
+        };
+        assert_eq!(stage1(level1, split), Some(RULE.name));
+    }
+}

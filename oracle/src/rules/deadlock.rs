@@ -26,3 +26,31 @@ fn check(_: &Facts, _: &State, event: &Event) -> Option<Breach> {
         ..Breach::new(what)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// What the harness says when no CPU can take its next step.
+    async fn wait(s: &Scene<'_>, for_ever: bool) {
+        s.c0.wait_ipis().await;
+        if for_ever {
+            s.emit(Event::Deadlock {
+                cpu: 0,
+                act: Act::WaitIpi,
+            });
+        }
+    }
+
+    #[test]
+    fn good_wait_that_ends() {
+        assert_eq!(stage1(private(), async |s| wait(s, false).await), None);
+    }
+
+    #[test]
+    fn bad_wait_that_does_not() {
+        let broken = stage1(private(), async |s| wait(s, true).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

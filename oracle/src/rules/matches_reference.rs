@@ -26,3 +26,29 @@ fn check(facts: &Facts, _: &State, event: &Event) -> Option<Breach> {
         what: format!("after \"{op}\", {va:#x} maps {now}, which no order of the operations gives"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    async fn unmap(s: &Scene<'_>, store: bool) {
+        s.begin(s.c0, Op::Unmap(A, 0x1000));
+        if store {
+            s.c0.pte_xchg(s.pte(A, 0x1000), Desc::INVALID).await;
+            flush(s.c0, by_addr(Kind::Vale1is, 0x1000)).await;
+        }
+        s.end(s.c0, Op::Unmap(A, 0x1000), Done::Yes);
+    }
+
+    #[test]
+    fn good_unmap_that_unmaps() {
+        assert_eq!(stage1(private(), async |s| unmap(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_unmap_that_only_says_so() {
+        let broken = stage1(private(), async |s| unmap(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

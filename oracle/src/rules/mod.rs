@@ -111,3 +111,37 @@ fn owed(
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        let names: BTreeSet<_> = RULES.iter().map(|r| r.name).collect();
+        assert_eq!(names.len(), RULES.len());
+        for rule in RULES {
+            assert_eq!(crate::rule(rule.name).map(|r| r.why), Some(rule.why));
+        }
+        assert!(crate::rule("no-such-rule").is_none());
+    }
+
+    /// A file of `rules/` without its line in [`RULES`] would never be asked.
+    #[test]
+    fn every_rule_is_listed() {
+        let files = include_str!("mod.rs").matches("\npub mod ").count();
+        assert_eq!(files, RULES.len());
+    }
+
+    #[test]
+    fn every_rule_says_why() {
+        for rule in RULES {
+            assert!(
+                !rule.why.is_empty() && !rule.why.ends_with('.'),
+                "{}",
+                rule.name
+            );
+        }
+    }
+}

@@ -54,3 +54,46 @@ fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
 fn agree(a: &Entry, b: &Entry) -> bool {
     a.pa.wrapping_sub(a.va) == b.pa.wrapping_sub(b.va)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// A walk of CPU 1 has read the block when CPU 0 replaces it by pages, with a break.
+    async fn split(s: &Scene<'_>, asid: u16) {
+        s.switch(s.c1, A, 1).await;
+        s.walk(s.c1, 0x4000, Some(2));
+        s.begin(s.c0, Op::Split(A, 0x4000));
+        let table = s.split_table(s.c0, A, 0x4000).await;
+        s.c0.pte_xchg(s.pmd(A, 0x4000), Desc::INVALID).await;
+        flush(s.c0, Tlbi::addr(Kind::Vale1is, 0x4000, asid, Ttl::Level(2))).await;
+        s.c0.pte_write_release(s.pmd(A, 0x4000), Desc::table(table))
+            .await;
+        s.c1.access(0x5000, Access::Read).await;
+        s.walk(s.c1, 0x4000, Some(1));
+    }
+
+    fn level0() -> Config {
+        Config {
+            bbm: Bbm::Level0,
+            ..private()
+        }
+    }
+
+    #[test]
+    fn good_tlbi_catches_the_walk() {
+        assert_eq!(stage1(level0(), async |s| split(s, 1).await), None);
+    }
+
+    #[test]
+    fn bad_tlbi_for_another_asid() {
+        let broken = stage1(level0(), async |s| split(s, 2).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+
+    #[test]
+    fn good_entries_that_agree_at_level_2() {
+        assert_eq!(stage1(private(), async |s| split(s, 2).await), None);
+    }
+}

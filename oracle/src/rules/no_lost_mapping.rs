@@ -40,3 +40,40 @@ fn check(facts: &Facts, _: &State, event: &Event) -> Option<Breach> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// CPU 1 touches a block that CPU 0 is splitting with a break. To its user, nothing
+    /// changes: the fault must be waited out.
+    async fn touch(s: &Scene<'_>, again: bool) {
+        let (pmd, touch) = (s.pmd(A, 0x4000), Op::Touch(0x5000, Access::Read));
+        s.switch(s.c1, A, 1).await;
+        s.begin(s.c0, Op::Split(A, 0x4000));
+        let table = s.split_table(s.c0, A, 0x4000).await;
+        s.c0.pte_xchg(pmd, Desc::INVALID).await;
+        flush(s.c0, by_addr(Kind::Vale1is, 0x4000)).await;
+        s.begin(s.c1, touch);
+        assert_eq!(
+            s.c1.access(0x5000, Access::Read).await,
+            Outcome::Translation
+        );
+        s.c0.pte_write_release(pmd, Desc::table(table)).await;
+        s.end(s.c0, Op::Split(A, 0x4000), Done::Yes);
+        let done = again && s.c1.access(0x5000, Access::Read).await == Outcome::Done;
+        s.end(s.c1, touch, if done { Done::Yes } else { Done::Fault });
+    }
+
+    #[test]
+    fn good_retry_after_the_split() {
+        assert_eq!(stage1(private(), async |s| touch(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_fault_that_is_passed_on() {
+        let broken = stage1(private(), async |s| touch(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

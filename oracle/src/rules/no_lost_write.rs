@@ -37,3 +37,35 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
             ),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// CPU 1 writes while CPU 0 migrates the page.
+    async fn migrate(s: &Scene<'_>, flush_first: bool) {
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x1000, Access::Write).await;
+        s.begin(s.c0, Op::Remap(A, 0x1000));
+        let new = s.c0.alloc_page(A, Page(FRESH)).await;
+        let old = s.c0.pte_xchg(s.pte(A, 0x1000), Desc::INVALID).await;
+        if flush_first {
+            flush(s.c0, by_addr(Kind::Vale1is, 0x1000)).await;
+        }
+        s.c0.copy_page(old.addr(), new).await;
+        s.c1.access(0x1000, Access::Write).await;
+        flush(s.c0, by_addr(Kind::Vale1is, 0x1000)).await;
+    }
+
+    #[test]
+    fn good_copy_after_the_flush() {
+        assert_eq!(stage1(private(), async |s| migrate(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_copy_before_the_flush() {
+        let broken = stage1(private(), async |s| migrate(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

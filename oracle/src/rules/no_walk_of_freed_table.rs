@@ -35,3 +35,33 @@ fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// CPU 0 frees a table that CPU 1's walk cache points to.
+    async fn free_table(s: &Scene<'_>, kind: Kind) {
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x0, Access::Read).await;
+        let table = s.c0.pte_xchg(s.pmd(A, 0x0), Desc::INVALID).await;
+        flush(s.c0, by_addr(kind, 0x0)).await;
+        s.c0.free(table.addr()).await;
+        s.walk(s.c1, 0x1000, None);
+    }
+
+    #[test]
+    fn good_walk_caches_are_flushed() {
+        assert_eq!(
+            stage1(private(), async |s| free_table(s, Kind::Vae1is).await),
+            None
+        );
+    }
+
+    #[test]
+    fn bad_last_level_only() {
+        let broken = stage1(private(), async |s| free_table(s, Kind::Vale1is).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

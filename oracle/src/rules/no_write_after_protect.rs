@@ -34,3 +34,38 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// As for `no-use-after-unmap`: CPU 1 writes from inside the switch code.
+    async fn protect(s: &Scene<'_>, kind: Kind) {
+        let (op, pte) = (Op::Protect(A, 0x1000, Prot::Ro), s.pte(A, 0x1000));
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x1000, Access::Write).await;
+        s.switching(s.c1);
+        s.begin(s.c0, op);
+        let old = s.c0.pte_read(pte).await;
+        s.c0.pte_xchg(pte, old.with_writable(Stage::One, false))
+            .await;
+        flush(s.c0, by_addr(kind, 0x1000)).await;
+        s.end(s.c0, op, Done::Yes);
+        s.c1.access(0x1000, Access::Write).await;
+    }
+
+    #[test]
+    fn good_protect_reaches_every_cpu() {
+        assert_eq!(
+            stage1(private(), async |s| protect(s, Kind::Vale1is).await),
+            None
+        );
+    }
+
+    #[test]
+    fn bad_protect_reaches_its_own_cpu_only() {
+        let broken = stage1(private(), async |s| protect(s, Kind::Vale1).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

@@ -27,3 +27,48 @@ fn check(facts: &Facts, _: &State, event: &Event) -> Option<Breach> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// A walk for A is in flight when the CPU goes over to B under the same ASID.
+    async fn late_walk(s: &Scene<'_>, dsb: bool) {
+        s.switch(s.c0, A, 1).await;
+        s.walk(s.c0, 0x1000, Some(1));
+        s.switching(s.c0);
+        s.load(s.c0, B, 1).await;
+        if dsb {
+            s.c0.dsb(Dsb::Nsh).await;
+        }
+        s.settled(s.c0, Some(B));
+        s.walk(s.c0, 0x1000, Some(3));
+        s.c0.access(0x1000, Access::Read).await;
+    }
+
+    fn outliving_walks() -> Config {
+        let inflight = Switches {
+            inflight: true,
+            ..Switches::default()
+        };
+        Config {
+            switches: inflight,
+            ..private()
+        }
+    }
+
+    #[test]
+    fn good_dsb_ends_walks_of_the_old_context() {
+        assert_eq!(
+            stage1(outliving_walks(), async |s| late_walk(s, true).await),
+            None
+        );
+    }
+
+    #[test]
+    fn bad_walk_of_the_old_context_is_left() {
+        let broken = stage1(outliving_walks(), async |s| late_walk(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

@@ -24,3 +24,28 @@ fn check(_: &Facts, _: &State, event: &Event) -> Option<Breach> {
         ..Breach::new(what)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// What the harness says when the handler has called one fault spurious too often.
+    async fn touch(s: &Scene<'_>, va: Va) {
+        s.switch(s.c0, A, 1).await;
+        if s.c0.access(va, Access::Read).await != Outcome::Done {
+            s.emit(Event::FaultLoop { cpu: 0, va });
+        }
+    }
+
+    #[test]
+    fn good_access_that_succeeds() {
+        assert_eq!(stage1(private(), async |s| touch(s, 0x1000).await), None);
+    }
+
+    #[test]
+    fn bad_access_that_never_does() {
+        let broken = stage1(private(), async |s| touch(s, 0x2000).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

@@ -33,3 +33,36 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// CPU 1 has the block cached, which translates as the pages that replace it do: wrong
+    /// only once one of them changes.
+    async fn split(s: &Scene<'_>, kind: Kind) {
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x4000, Access::Read).await;
+        s.begin(s.c0, Op::Split(A, 0x4000));
+        let table = s.split_table(s.c0, A, 0x4000).await;
+        s.c0.pte_write_release(s.pmd(A, 0x4000), Desc::table(table))
+            .await;
+        flush(s.c0, by_addr(kind, 0x4000)).await;
+        s.end(s.c0, Op::Split(A, 0x4000), Done::Yes);
+    }
+
+    #[test]
+    fn good_broadcast() {
+        assert_eq!(
+            stage1(private(), async |s| split(s, Kind::Vae1is).await),
+            None
+        );
+    }
+
+    #[test]
+    fn bad_local() {
+        let broken = stage1(private(), async |s| split(s, Kind::Vae1).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

@@ -37,3 +37,31 @@ fn check(facts: &Facts, state: &State, _: &Event) -> Option<Breach> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    async fn run_on_both(s: &Scene<'_>, asid: u16) {
+        s.switch(s.c0, A, 1).await;
+        s.switch(s.c1, A, asid).await;
+    }
+
+    #[test]
+    fn good_one_asid_for_a_space() {
+        assert_eq!(stage1(private(), async |s| run_on_both(s, 1).await), None);
+    }
+
+    #[test]
+    fn bad_two_asids_for_a_space() {
+        let broken = stage1(private(), async |s| run_on_both(s, 2).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+
+    #[test]
+    fn bad_two_vmids_for_a_vm() {
+        let broken = stage2(private(), async |s| run_on_both(s, 2).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

@@ -50,3 +50,53 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// CPU 1 runs A and has the page cached.
+    async fn unmap(s: &Scene<'_>, asid: u16) {
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x1000, Access::Read).await;
+        s.begin(s.c0, Op::Unmap(A, 0x1000));
+        s.c0.pte_xchg(s.pte(A, 0x1000), Desc::INVALID).await;
+        flush(s.c0, Tlbi::addr(Kind::Vale1is, 0x1000, asid, Ttl::Level(3))).await;
+        s.end(s.c0, Op::Unmap(A, 0x1000), Done::Yes);
+    }
+
+    #[test]
+    fn good_tlbi_under_the_spaces_asid() {
+        assert_eq!(stage1(private(), async |s| unmap(s, 1).await), None);
+    }
+
+    #[test]
+    fn bad_tlbi_under_another_asid() {
+        let broken = stage1(private(), async |s| unmap(s, 2).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+
+    /// A walk that has read the old descriptor inserts it after the unmap has returned.
+    async fn unmap_under_a_walk(s: &Scene<'_>, kind: Kind) {
+        s.switch(s.c1, A, 1).await;
+        s.walk(s.c1, 0x1000, Some(3));
+        s.begin(s.c0, Op::Unmap(A, 0x1000));
+        s.c0.pte_xchg(s.pte(A, 0x1000), Desc::INVALID).await;
+        flush(s.c0, by_addr(kind, 0x1000)).await;
+        s.end(s.c0, Op::Unmap(A, 0x1000), Done::Yes);
+        s.walk(s.c1, 0x1000, Some(1));
+    }
+
+    #[test]
+    fn good_tlbi_catches_the_walk() {
+        let script = async |s: &Scene<'_>| unmap_under_a_walk(s, Kind::Vale1is).await;
+        assert_eq!(stage1(private(), script), None);
+    }
+
+    #[test]
+    fn bad_local_tlbi_misses_the_walk() {
+        let script = async |s: &Scene<'_>| unmap_under_a_walk(s, Kind::Vale1).await;
+        assert_eq!(stage1(private(), script), Some(RULE.name));
+    }
+}

@@ -39,3 +39,31 @@ fn check(_: &Facts, state: &State, _: &Event) -> Option<Breach> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// Nothing is in the TLB yet: that two spaces run under one ASID is enough.
+    async fn run_both(s: &Scene<'_>, asid: u16) {
+        s.switch(s.c0, A, 1).await;
+        s.switch(s.c1, B, asid).await;
+    }
+
+    #[test]
+    fn good_siblings_under_two_asids() {
+        assert_eq!(stage1(smt(), async |s| run_both(s, 2).await), None);
+    }
+
+    #[test]
+    fn good_one_asid_on_two_tlbs() {
+        assert_eq!(stage1(private(), async |s| run_both(s, 1).await), None);
+    }
+
+    #[test]
+    fn bad_siblings_under_one_asid() {
+        let broken = stage1(smt(), async |s| run_both(s, 1).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

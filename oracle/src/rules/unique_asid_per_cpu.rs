@@ -24,3 +24,31 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// B's first entry is there before the switch to it is over. A's is a block, which leaves
+    /// no table pointer behind that B's walk would begin from.
+    async fn switch_under(s: &Scene<'_>, asid: u16) {
+        s.switch(s.c0, A, 1).await;
+        s.c0.access(0x4000, Access::Read).await;
+        s.switching(s.c0);
+        s.load(s.c0, B, asid).await;
+        s.walk(s.c0, 0x1000, None);
+        s.settled(s.c0, Some(B));
+    }
+
+    #[test]
+    fn good_another_asid() {
+        assert_eq!(stage1(private(), async |s| switch_under(s, 2).await), None);
+    }
+
+    #[test]
+    fn bad_the_same_asid() {
+        let broken = stage1(private(), async |s| switch_under(s, 1).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

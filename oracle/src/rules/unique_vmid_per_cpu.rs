@@ -24,3 +24,30 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// The first entry of VM B is there before it is settled.
+    async fn enter_under(s: &Scene<'_>, vmid: u16) {
+        s.switch(s.c0, A, 1).await;
+        s.c0.access(0x4000, Access::Read).await;
+        s.switching(s.c0);
+        s.load(s.c0, B, vmid).await;
+        s.walk(s.c0, 0x1000, None);
+        s.settled(s.c0, Some(B));
+    }
+
+    #[test]
+    fn good_another_vmid() {
+        assert_eq!(stage2(private(), async |s| enter_under(s, 2).await), None);
+    }
+
+    #[test]
+    fn bad_the_same_vmid() {
+        let broken = stage2(private(), async |s| enter_under(s, 1).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}

@@ -3,6 +3,7 @@
 
 use super::{TAG_BITS, idx};
 use crate::Defect;
+use crate::consequences::{ALIASED, DIVERGED};
 use shootdown_machine::arm64::{Kind, Reg, Tlbi, ttbr};
 use shootdown_machine::{Boot, Cpu, Domain, Dsb, Lock, Shared, Space};
 
@@ -13,7 +14,7 @@ pub const XCHG: Defect = Defect {
     name: "B-1",
     about: "fast path exchanges active_asids unconditionally, even when it is already 0",
     source: "a8ffaaa060b8 \"arm64: asid: Do not replace active_asids if already 0\"",
-    breaks: ALIASED,
+    breaks: &[ALIASED, DIVERGED],
 };
 
 /// B-4: reserved ASIDs fall behind their mm after two rollovers.
@@ -21,21 +22,7 @@ pub const NOUPD: Defect = Defect {
     name: "B-4",
     about: "a hit among the reserved ASIDs does not update them to the new generation",
     source: "0ebea8088095 \"arm64: mm: keep reserved ASIDs in sync with mm after multiple rollovers\"",
-    breaks: &[
-        "SameASIDActiveTask",
-        "TLBEmptyInvalPTE",
-        "UniqueASIDPerCPU",
-        "UniqueASIDAllCPUs",
-        "flush-before-reuse",
-        "own-translations-only",
-        "no-use-after-unmap",
-        "no-use-of-freed-frame",
-        "no-write-after-protect",
-        "no-conflicting-entries",
-        "break-before-make",
-        "no-lost-write",
-        "no-walk-of-freed-table",
-    ],
+    breaks: &[DIVERGED, ALIASED],
 };
 
 /// Broadcast instead of local flush on rollover.
@@ -43,7 +30,7 @@ pub const BROADCAST: Defect = Defect {
     name: "broadcast-flush",
     about: "rollover broadcasts one TLBI instead of making every CPU flush for itself",
     source: "Will Deacon, 22 Jul 2021, \"Align the VMID allocation with the arm64 ASID one\"",
-    breaks: ALIASED,
+    breaks: &[ALIASED],
 };
 
 /// B-2: no reserved TTBR0 before active_asids changes.
@@ -51,19 +38,8 @@ pub const TTBR_LATE: Defect = Defect {
     name: "B-2",
     about: "TTBR0 keeps the old table while active_asids already says the new ASID",
     source: "5ffdfaedfa0a \"arm64: mm: Support Common Not Private translations\"",
-    breaks: ALIASED,
+    breaks: &[ALIASED],
 };
-
-/// What breaks when two mms come to use one ASID.
-const ALIASED: &[&str] = &[
-    "UniqueASIDPerCPU",
-    "UniqueASIDAllCPUs",
-    "UniqueASIDActiveTask",
-    "flush-before-reuse",
-    "own-translations-only",
-    "no-conflicting-entries",
-    "no-walk-of-freed-table",
-];
 
 const FAST: &str = "fast path";
 

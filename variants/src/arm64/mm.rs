@@ -14,11 +14,7 @@ pub const NSH: Defect = Defect {
     name: "B-20-nsh",
     about: "a permission changed without a break is invalidated on this CPU only",
     source: "Colton Lewis, 2 Jun 2023, \"Skip break phase when we have FEAT_BBM level 2\"",
-    breaks: &[
-        "no-write-after-protect",
-        "TLBEmptyInvalPTE",
-        "restriction-scope",
-    ],
+    breaks: &[&["no-write-after-protect", "TLBEmptyInvalPTE", "restriction-scope"]],
 };
 
 /// B-20 (block to table): the block stays in TLBs.
@@ -26,15 +22,15 @@ pub const BLOCK_TO_TABLE: Defect = Defect {
     name: "B-20-block-to-table",
     about: "a block is replaced by a table without any invalidation of the block",
     source: "Colton Lewis, 2 Jun 2023, \"Skip break phase when we have FEAT_BBM level 2\"",
-    breaks: &[
+    breaks: &[&[
         "no-use-after-unmap",
         "no-use-of-freed-frame",
         "no-write-after-protect",
         "no-lost-write",
         "TLBEmptyInvalPTE",
         "no-conflicting-entries",
-        "ttl-mismatch",
-    ],
+        "break-before-make",
+    ]],
 };
 
 /// What a kernel is built with.

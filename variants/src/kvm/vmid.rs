@@ -2,6 +2,7 @@
 //! The VMID allocator (A2, version 4 as merged): `arch/arm64/kvm/vmid.c`.
 
 use crate::Defect;
+use crate::consequences::{ALIASED, DIVERGED};
 use shootdown_machine::arm64::{Kind, Tlbi};
 use shootdown_machine::{Boot, Cpu, Dsb, Lock, Shared, Space};
 
@@ -17,7 +18,7 @@ pub const NO_XCHG: Defect = Defect {
     name: "B-14",
     about: "fast path stores active_vmids plainly, and a rollover only reads it",
     source: "interim diff of Aug to Oct 2021, failed an overnight stress test",
-    breaks: ALIASED,
+    breaks: &[ALIASED],
 };
 
 /// B-14, the other half of the sketch: the slow path does not look again under the lock.
@@ -25,17 +26,7 @@ pub const ALWAYS_NEW: Defect = Defect {
     name: "B-14-always-new",
     about: "slow path allocates without looking whether another vCPU has done so meanwhile",
     source: "interim diff of Aug to Oct 2021, failed an overnight stress test",
-    breaks: &[
-        "SameASIDActiveTask",
-        "TLBEmptyInvalPTE",
-        "no-use-after-unmap",
-        "no-use-of-freed-frame",
-        "no-write-after-protect",
-        "no-lost-write",
-        "break-before-make",
-        "no-conflicting-entries",
-        "no-walk-of-freed-table",
-    ],
+    breaks: &[DIVERGED],
 };
 
 /// The INVALID marker together with a local flush.
@@ -43,17 +34,8 @@ pub const INVALID_LOCAL: Defect = Defect {
     name: "invalid-local-flush",
     about: "rollover leaves flushing to each CPU, though a vCPU put may hide the rollover",
     source: "derived from v2 (16 Jun 2021) with VMID_ACTIVE_INVALID of v4 (Nov 2021)",
-    breaks: ALIASED,
+    breaks: &[ALIASED],
 };
-
-const ALIASED: &[&str] = &[
-    "UniqueVMIDPerCPU",
-    "UniqueVMIDAllCPUs",
-    "flush-before-reuse",
-    "own-translations-only",
-    "no-conflicting-entries",
-    "no-walk-of-freed-table",
-];
 
 /// Places worth reaching.
 pub const GOALS: &[&str] = &[

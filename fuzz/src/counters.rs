@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! libFuzzer's extra counters: features beyond the edges of the code.
+
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use shootdown::coverage::COUNTERS;
+
+/// What libFuzzer reads after each run, and clears before it.
+///
+/// Safety of the section: libFuzzer takes everything in it for an array of bytes, from
+/// `__start___libfuzzer_extra_counters` to `__stop_...`, and reads and writes them on the
+/// thread that runs the target, between runs. `AtomicU8` has the size, alignment and bit
+/// validity of `u8` and may be written through a shared place. Nothing else is put there.
+#[used]
+#[cfg_attr(
+    any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"),
+    expect(unsafe_code, reason = "the one way to name a linker section"),
+    unsafe(link_section = "__libfuzzer_extra_counters")
+)]
+static EXTRA: [AtomicU8; COUNTERS] = [const { AtomicU8::new(0) }; COUNTERS];
+
+/// Shows counters to libFuzzer, which has cleared its own.
+pub fn show(counters: &[u8; COUNTERS]) {
+    // Most are zero, so they are passed over eight at a time.
+    for (from, to) in counters.chunks_exact(8).zip(EXTRA.chunks_exact(8)) {
+        if from != [0; 8] {
+            for (from, to) in from.iter().zip(to) {
+                to.store(*from, Relaxed);
+            }
+        }
+    }
+}

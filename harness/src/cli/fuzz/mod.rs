@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `shootdown fuzz`.
+
+mod build;
+mod campaign;
+mod finding;
+mod job;
+mod progress;
+mod stats;
+mod summary;
+
+use super::Failure;
+use crate::check::Subject;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `fuzz`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Fuzz this variant, perhaps with a defect, instead of all sound ones at once.
+    /// May be given several times.
+    #[arg(long = "variant", value_name = "NAME[/DEFECT]")]
+    variants: Vec<String>,
+    /// Stop after so many seconds [default: never].
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Seed of the first process; each other one has the next [default: a random one].
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
+    /// Processes [default: one for each CPU].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    jobs: Option<u16>,
+    /// Go on after a finding.
+    #[arg(long)]
+    keep_going: bool,
+    /// Where inputs that reached something new are kept [default:
+    /// target/shootdown/corpus/ and the variants' names].
+    #[arg(long, value_name = "DIR")]
+    corpus: Option<PathBuf>,
+    /// Where findings are written.
+    #[arg(long, value_name = "DIR", default_value = "findings")]
+    findings: PathBuf,
+    /// Write the figures of this run to a file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Show libFuzzer's own output.
+    #[arg(short, long, visible_alias = "plain")]
+    verbose: bool,
+    /// More arguments for libFuzzer.
+    #[arg(last = true, value_name = "LIBFUZZER ARGUMENTS")]
+    libfuzzer: Vec<String>,
+}
+
+/// Fuzzes: 0 if the time ran out, 1 on a finding.
+///
+/// # Errors
+/// Bad names, no checkout, no compiler, a failed build, or a target that ended by itself.
+pub fn fuzz(args: &Args) -> Result<ExitCode, Failure> {
+    let subjects = subjects(&args.variants)?;
+    let root = build::root()?;
+    let target = build::build(&root)?;
+    campaign::run(args, &subjects, &root, &target)
+}
+
+fn subjects(names: &[String]) -> Result<Vec<Subject>, Failure> {
+    if names.is_empty() {
+        return Ok(Subject::sound());
+    }
+    let subjects = names.iter().map(|name| Subject::parse(name));
+    subjects.collect::<Result<_, _>>().map_err(|message| miette::miette!("{message}"))
+}
+
+/// Something that could not be done to a file, as a failure.
+fn at(path: &std::path::Path, doing: &str, error: &std::io::Error) -> Failure {
+    miette::miette!("cannot {doing} {}: {error}", path.display())
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `shootdown replay` and `shootdown minimize`.
+
+use super::{Failure, input};
+use crate::check::{Outcome, check};
+use crate::exec::Bench;
+use crate::report::report;
+use crate::scenario::{Expect, Scenario};
+use miette::miette;
+use std::process::ExitCode;
+
+/// Arguments of `replay`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A scenario file; `-` for standard input.
+    file: String,
+    /// Run these variants (VARIANT or VARIANT/DEFECT) instead of those that it names.
+    #[arg(long = "variant", value_name = "NAME")]
+    variants: Vec<String>,
+}
+
+/// Arguments of `minimize`.
+#[derive(clap::Args)]
+pub struct MinimizeArgs {
+    /// A scenario file; `-` for standard input.
+    file: String,
+    /// Write the result here instead of to standard output.
+    #[arg(long, short)]
+    output: Option<String>,
+}
+
+/// Runs a scenario and reports. Exit status 0 if it ends as its `expect` line says (without
+/// one: if no rule is broken), 1 if not.
+pub fn replay(args: &Args) -> Result<ExitCode, Failure> {
+    let mut scenario = input::scenario(&args.file)?;
+    if !args.variants.is_empty() {
+        let named = input::named(&args.variants)?;
+        scenario.variants = named.iter().map(|s| s.choice()).collect();
+    }
+    let subjects = input::subjects(&scenario)?;
+    let mut bench = Bench::default();
+    let outcome = check(&mut bench, &scenario, &subjects);
+    match &outcome.found {
+        Some(found) => print!("{}", report(&mut bench, &scenario, found)),
+        None => print!("{}", table(&outcome)),
+    }
+    let met = expected(&scenario, &outcome);
+    match (&scenario.expect, met) {
+        (Some(_), true) => println!("as expected"),
+        (Some(_), false) => println!("not as expected"),
+        (None, _) => {}
+    }
+    Ok(ExitCode::from(u8::from(!met)))
+}
+
+/// Whether a scenario ended as it says.
+fn expected(scenario: &Scenario, outcome: &Outcome) -> bool {
+    match (&scenario.expect, &outcome.found) {
+        (None | Some(Expect::Pass), found) => found.is_none(),
+        (Some(Expect::Breach { .. }), None) => false,
+        (Some(expect), Some(found)) => *expect == found.expect(),
+    }
+}
+
+/// What each variant's run cost.
+fn table(outcome: &Outcome) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::from("no rule is broken\n\n");
+    let head = ["steps", "tlbi", "is", "dsb", "ipi", "lost", "fills", "refill", "faults", "slow"];
+    let _ = write!(out, "{:16}", "");
+    for name in head {
+        let _ = write!(out, "{name:>7}");
+    }
+    out.push('\n');
+    for result in &outcome.results {
+        let c = &result.cost;
+        let row = [
+            c.steps,
+            c.tlbi_local,
+            c.tlbi_broadcast,
+            c.dsb,
+            c.ipi,
+            c.entries_lost,
+            c.fills,
+            c.refills,
+            c.faults,
+            c.slow_paths,
+        ];
+        let _ = write!(out, "{:16}", result.by.name());
+        for n in row {
+            let _ = write!(out, "{n:>7}");
+        }
+        out.push('\n');
+    }
+    if outcome.results.len() > 1 {
+        let _ = writeln!(out, "\ncompared between variants: {} table slots", outcome.comparable);
+    }
+    out
+}
+
+/// Minimizes a scenario that breaks a rule.
+pub fn minimize(args: &MinimizeArgs) -> Result<ExitCode, Failure> {
+    let scenario = input::scenario(&args.file)?;
+    let mut bench = Bench::default();
+    let minimized = crate::minimize::minimize(&mut bench, &scenario).map_err(|e| miette!("{e}"))?;
+    let Some(minimized) = minimized else {
+        return Err(miette!("{}: breaks no rule, so there is nothing to keep", args.file));
+    };
+    let size = |s: &Scenario| (s.programs.iter().flatten().count(), s.schedule.len());
+    let ((ops, slots), (fewer, left)) = (size(&scenario), size(&minimized.scenario));
+    eprintln!(
+        "{ops} operations and {slots} slots became {fewer} and {left}, in {} runs",
+        minimized.trials
+    );
+    match &args.output {
+        Some(path) => std::fs::write(path, minimized.scenario.to_string())
+            .map_err(|e| miette!("cannot write {path}: {e}"))?,
+        None => print!("{}", minimized.scenario),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Schedules made while the run goes on, by what the CPUs can do next: random, sticky, PCT.
+//! What a scheduler chose is recorded as slots, so that its finding is a scenario like any.
+
+mod pct;
+mod random;
+
+pub use pct::Pct;
+pub use random::Random;
+
+use crate::check::{Found, Subject, check, input, run};
+use crate::exec::{Bench, Exec};
+use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, generate};
+use fastrand::Rng;
+use shootdown_machine::{PAGE, PAGES, Pick};
+
+/// Chooses who acts next.
+pub trait Scheduler {
+    /// The next slot; `None`: let the run go on to its end.
+    fn next(&mut self, exec: &mut dyn Exec) -> Option<Slot>;
+}
+
+/// The ways to schedule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Strategy {
+    /// Any CPU that can, with equal probability, at every step.
+    Random,
+    /// Stays on a CPU with a probability of three in four.
+    Sticky,
+    /// Probabilistic concurrency testing: fixed priorities, lowered at a few random steps
+    /// (Burckhardt et al., ASPLOS 2010).
+    Pct,
+    /// Schedules drawn before the run, in bursts, as the fuzz target's generator does.
+    Bursts,
+}
+
+impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Strategy; 4] =
+        [Strategy::Random, Strategy::Sticky, Strategy::Pct, Strategy::Bursts];
+
+    fn scheduler(self, rng: &mut Rng, cpus: u8) -> Option<Box<dyn Scheduler>> {
+        Some(match self {
+            Strategy::Random => Box::new(Random::new(rng, cpus, 0.0)),
+            Strategy::Sticky => Box::new(Random::new(rng, cpus, 0.75)),
+            Strategy::Pct => Box::new(Pct::new(rng, cpus)),
+            Strategy::Bursts => return None,
+        })
+    }
+}
+
+/// What hardware does at random between the steps of CPUs.
+struct Hardware {
+    rng: Rng,
+    cpus: u8,
+    /// Probability of any act of hardware before a CPU's step.
+    rate: f64,
+    hot: [u64; 2],
+}
+
+impl Hardware {
+    fn new(rng: &mut Rng, cpus: u8) -> Hardware {
+        let rate = [0.0, 0.02, 0.1, 0.3][rng.usize(..4)];
+        let hot = [[0, PAGE], [4 * PAGE, 5 * PAGE], [PAGE, 7 * PAGE]][rng.usize(..3)];
+        Hardware { rng: rng.fork(), cpus, rate, hot }
+    }
+
+    fn act(&mut self) -> Option<Slot> {
+        if self.rng.f64() >= self.rate {
+            return None;
+        }
+        let cpu = self.rng.u8(..self.cpus);
+        let any = self.rng.u64(..PAGES as u64) * PAGE;
+        let va = if self.rng.u8(..4) == 0 { any } else { self.hot[self.rng.usize(..2)] };
+        Some(match self.rng.u8(..16) {
+            0 => Slot::Evict { cpu, va: None },
+            1 => Slot::Evict { cpu, va: Some(va) },
+            2..4 => Slot::Deliver { cpu },
+            4 => {
+                let picks = [Pick::Oldest, Pick::Newest, Pick::Abort, Pick::Mix];
+                Slot::Resolve { cpu, pick: picks[self.rng.usize(..4)] }
+            }
+            5 => Slot::Ipi { cpu },
+            6..9 => Slot::Walk { cpu, va, old: true, steps: None },
+            9..12 => Slot::Walk { cpu, va, old: false, steps: Some(self.rng.u8(1..4)) },
+            _ => Slot::Walk { cpu, va, old: false, steps: None },
+        })
+    }
+}
+
+/// One step of a CPU.
+fn one_step(cpu: u8) -> Slot {
+    Slot::Run { cpu, stop: Stop::Steps(1) }
+}
+
+/// Adds a slot to a schedule, or to its last turn if that is the same CPU's.
+fn record(schedule: &mut Vec<Slot>, slot: Slot) {
+    if let Slot::Run { cpu, stop: Stop::Steps(1) } = slot
+        && let Some(Slot::Run { cpu: last, stop: Stop::Steps(steps) }) = schedule.last_mut()
+        && *last == cpu
+        && *steps < MAX_STEPS
+    {
+        *steps += 1;
+        return;
+    }
+    schedule.push(slot);
+}
+
+/// One scenario, its schedule made on the way by one variant's run and then given to the
+/// others. What was found, with its scenario; `driver` says whose run it is.
+pub fn try_one(
+    bench: &mut Bench,
+    subjects: &[Subject],
+    strategy: Strategy,
+    driver: usize,
+    rng: &mut Rng,
+) -> (Scenario, Option<Found>, u64) {
+    let mut scenario = generate(rng);
+    let mut steps = 0;
+    if let Some(mut scheduler) = strategy.scheduler(rng, scenario.machine.cpus) {
+        let mut schedule = Vec::new();
+        run(bench, subjects[driver % subjects.len()], input(&scenario), |exec| {
+            while schedule.len() < MAX_SLOTS
+                && let Some(slot) = scheduler.next(exec)
+            {
+                let go_on = exec.apply(&slot);
+                record(&mut schedule, slot);
+                if !go_on {
+                    break;
+                }
+            }
+        });
+        scenario.schedule = schedule;
+        steps += bench.machine.state().cost.steps;
+        let by = subjects[driver % subjects.len()];
+        if let Some(finding) = bench.oracle.finding.clone() {
+            return (scenario, Some(Found { by, finding }), steps);
+        }
+        if subjects.len() == 1 {
+            return (scenario, None, steps);
+        }
+    }
+    let outcome = check(bench, &scenario, subjects);
+    steps += outcome.results.iter().map(|r| r.cost.steps).sum::<u64>();
+    (scenario, outcome.found, steps)
+}

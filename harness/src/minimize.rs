@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The minimizer: the smallest scenario, by removals, that still makes the same variant
+//! break the same rule first. Deterministic; what it returns is never larger.
+
+use crate::check::{Found, Subject, check};
+use crate::exec::Bench;
+use crate::scenario::{Scenario, Slot, Stop};
+use shootdown_machine::{Bbm, Domain, Op, Space};
+
+/// Trials that one minimization makes, at most. Removal passes converge far earlier.
+const MOST_TRIALS: u32 = 60_000;
+
+/// A scenario that breaks a rule, and what it breaks.
+#[derive(Clone, Debug)]
+pub struct Minimized {
+    /// The scenario, with its variants and expectation set.
+    pub scenario: Scenario,
+    /// What it breaks.
+    pub found: Found,
+    /// Runs that it took.
+    pub trials: u32,
+}
+
+struct Shrink<'a> {
+    bench: &'a mut Bench,
+    subjects: Vec<Subject>,
+    best: Scenario,
+    found: Found,
+    trials: u32,
+}
+
+/// Minimizes a scenario for the variants that it names; `None`: they break no rule.
+///
+/// # Errors
+/// A sentence, if it names a variant or defect that does not exist.
+pub fn minimize(bench: &mut Bench, scenario: &Scenario) -> Result<Option<Minimized>, String> {
+    let mut subjects = Subject::of(scenario)?;
+    let Some(found) = check(bench, scenario, &subjects).found else { return Ok(None) };
+    // One variant is enough, unless it is the comparison that failed.
+    let alone = vec![found.by];
+    let same = check(bench, scenario, &alone).found.is_some_and(|f| is_same(&f, &found));
+    if same {
+        subjects = alone;
+    }
+    let mut best = scenario.clone();
+    best.variants = subjects.iter().map(Subject::choice).collect();
+    best.expect = None;
+    let mut shrink = Shrink { bench, subjects, best, found, trials: 0 };
+    shrink.all();
+    let Shrink { mut best, found, trials, .. } = shrink;
+    best.expect = Some(found.expect());
+    Ok(Some(Minimized { scenario: best, found, trials }))
+}
+
+fn is_same(a: &Found, b: &Found) -> bool {
+    a.finding.rule.name == b.finding.rule.name && a.by.name() == b.by.name()
+}
+
+impl Shrink<'_> {
+    /// Keeps `candidate` if it breaks the same rule.
+    fn offer(&mut self, mut candidate: Scenario) -> bool {
+        tidy(&mut candidate.schedule);
+        candidate.machine = candidate.machine.clamp();
+        if candidate == self.best || self.trials >= MOST_TRIALS {
+            return false;
+        }
+        self.trials += 1;
+        let found = check(self.bench, &candidate, &self.subjects).found;
+        match found {
+            Some(found) if is_same(&found, &self.found) => {
+                self.best = candidate;
+                self.found = found;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn all(&mut self) {
+        loop {
+            let before = self.best.clone();
+            self.drop_tail();
+            self.drop_slots();
+            self.drop_cpus();
+            self.drop_ops();
+            self.simplify_machine();
+            self.rename_spaces();
+            self.simplify_slots();
+            if self.best == before {
+                return;
+            }
+        }
+    }
+
+    /// The schedule's tail, by halves.
+    fn drop_tail(&mut self) {
+        let mut keep = 0;
+        while keep < self.best.schedule.len() {
+            let mut candidate = self.best.clone();
+            candidate.schedule.truncate(keep);
+            if self.offer(candidate) {
+                return;
+            }
+            let left = self.best.schedule.len() - keep;
+            keep += left.div_ceil(2).max(1);
+        }
+    }
+
+    /// Slots, in chunks that get smaller.
+    fn drop_slots(&mut self) {
+        let mut chunk = self.best.schedule.len().div_ceil(2);
+        while chunk > 0 {
+            let mut at = 0;
+            while at < self.best.schedule.len() {
+                let mut candidate = self.best.clone();
+                let end = (at + chunk).min(candidate.schedule.len());
+                candidate.schedule.drain(at..end);
+                if !self.offer(candidate) {
+                    at += chunk;
+                }
+            }
+            chunk /= 2;
+        }
+    }
+
+    /// A CPU's whole program; the last CPU altogether.
+    fn drop_cpus(&mut self) {
+        for cpu in (0..self.best.programs.len()).rev() {
+            let mut candidate = self.best.clone();
+            candidate.programs[cpu].clear();
+            self.offer(candidate);
+        }
+        let mut cpu = self.best.machine.cpus;
+        while cpu > 0 && self.best.machine.cpus > 1 {
+            cpu -= 1;
+            let mut candidate = self.best.clone();
+            candidate.machine.cpus -= 1;
+            candidate.programs.remove(cpu as usize);
+            candidate.schedule.retain(|slot| cpu_of(slot) != cpu);
+            for slot in &mut candidate.schedule {
+                let of = cpu_mut(slot);
+                *of -= u8::from(*of > cpu);
+            }
+            self.offer(candidate);
+        }
+    }
+
+    fn drop_ops(&mut self) {
+        for cpu in 0..self.best.programs.len() {
+            let mut at = self.best.programs[cpu].len();
+            while at > 0 {
+                at -= 1;
+                let mut candidate = self.best.clone();
+                candidate.programs[cpu].remove(at);
+                self.offer(candidate);
+            }
+        }
+    }
+
+    fn simplify_machine(&mut self) {
+        let least = |s: &mut Scenario| s.machine.tags = s.machine.cpus + 2;
+        let changes: [fn(&mut Scenario); 7] = [
+            least,
+            |s| s.machine.levels = 2,
+            |s| s.machine.domain = Domain::Private,
+            |s| s.machine.bbm = Bbm::Level2,
+            |s| s.machine.switches.inflight = false,
+            |s| s.machine.switches.out_of_context = false,
+            |s| s.machine.spaces = used_spaces(s),
+        ];
+        for change in changes {
+            let mut candidate = self.best.clone();
+            change(&mut candidate);
+            self.offer(candidate);
+        }
+    }
+
+    /// Letters in the order of their first use.
+    fn rename_spaces(&mut self) {
+        let mut order: Vec<Space> = Vec::new();
+        for op in self.best.programs.iter().flatten() {
+            if let Some(space) = op.space()
+                && !order.contains(&space)
+            {
+                order.push(space);
+            }
+        }
+        let mut candidate = self.best.clone();
+        for op in candidate.programs.iter_mut().flatten() {
+            let rename = |space: &mut Space| {
+                let place = order.iter().position(|s| s == space);
+                *space = Space(place.unwrap_or(0) as u8);
+            };
+            match op {
+                Op::Switch(s) | Op::Exit(s) => rename(s),
+                Op::Map(s, _)
+                | Op::Unmap(s, _)
+                | Op::Protect(s, _, _)
+                | Op::Remap(s, _)
+                | Op::Split(s, _)
+                | Op::Collapse(s, _) => rename(s),
+                Op::SchedOut | Op::Touch(..) => {}
+            }
+        }
+        self.offer(candidate);
+    }
+
+    /// Whole walks for partial ones, smaller counts, the last turn to its end.
+    fn simplify_slots(&mut self) {
+        for at in 0..self.best.schedule.len() {
+            let Some(slot) = self.best.schedule.get(at).cloned() else { return };
+            let simpler: Vec<Slot> = match slot {
+                Slot::Walk { cpu, va, old, steps } => [(false, None), (old, None), (false, steps)]
+                    .into_iter()
+                    .filter(|simple| *simple != (old, steps))
+                    .map(|(old, steps)| Slot::Walk { cpu, va, old, steps })
+                    .collect(),
+                Slot::Run { cpu, stop: Stop::Steps(n) } => [n / 2, n - n / 4, n.saturating_sub(1)]
+                    .into_iter()
+                    .filter(|fewer| *fewer > 0 && *fewer < n)
+                    .map(|n| Slot::Run { cpu, stop: Stop::Steps(n) })
+                    .collect(),
+                _ => Vec::new(),
+            };
+            for slot in simpler {
+                let mut candidate = self.best.clone();
+                candidate.schedule[at] = slot;
+                if self.offer(candidate) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn used_spaces(s: &Scenario) -> u8 {
+    let used = s.programs.iter().flatten().filter_map(|op| op.space());
+    used.map(|space| space.0 + 1).max().unwrap_or(1)
+}
+
+/// The CPU that a slot is about.
+fn cpu_mut(slot: &mut Slot) -> &mut u8 {
+    match slot {
+        Slot::Run { cpu, .. }
+        | Slot::Walk { cpu, .. }
+        | Slot::Evict { cpu, .. }
+        | Slot::Deliver { cpu }
+        | Slot::Ipi { cpu }
+        | Slot::Resolve { cpu, .. } => cpu,
+    }
+}
+
+fn cpu_of(slot: &Slot) -> u8 {
+    *cpu_mut(&mut slot.clone())
+}
+
+/// Joins neighbouring turns of one CPU.
+fn tidy(schedule: &mut Vec<Slot>) {
+    schedule.dedup_by(|next, slot| match (next, slot) {
+        (
+            Slot::Run { cpu: b, stop: Stop::Steps(more) },
+            Slot::Run { cpu: a, stop: Stop::Steps(steps) },
+        ) if a == b && *steps + *more <= crate::scenario::MAX_STEPS => {
+            *steps += *more;
+            true
+        }
+        _ => false,
+    });
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A history: what happened, in order, each with its step.
+
+use super::run::Run;
+use super::text;
+use super::topic::Topic;
+use super::words::{self, site};
+use crate::names::{self, Role};
+use shootdown_machine::arm64::{HCR_VM, ttbr};
+use shootdown_machine::{Act, Event};
+
+/// Items of a history, not yet in order.
+#[derive(Default)]
+pub struct History {
+    items: Vec<(usize, String)>,
+}
+
+impl History {
+    /// Adds what an event means.
+    pub fn add(&mut self, at: usize, text: String) {
+        self.items.push((at, text));
+    }
+
+    /// Prints the items in order, at most the last `most`.
+    pub fn print(mut self, run: &Run<'_>, topic: &Topic, most: usize, out: &mut String) {
+        self.items.sort_by_key(|i| i.0); // stable: items of one event keep their order
+        let skipped = self.items.len().saturating_sub(most);
+        if skipped > 0 {
+            text::paragraph(out, text::GUTTER, &format!("({skipped} earlier ones left out)"));
+        }
+        for (at, text) in &self.items[skipped..] {
+            topic.tell(*at);
+            text::item(out, run.step(*at), text);
+        }
+    }
+}
+
+/// What a CPU was in the middle of: its operation, its last step and its next.
+pub fn window(run: &Run<'_>, cpu: u8, at: usize) -> String {
+    let Some(span) = run.span(cpu, at) else {
+        return format!("cpu{cpu} was between operations");
+    };
+    let said = |i: usize| match *run.event(i) {
+        Event::Did { act, site: s, .. } => format!("{} ({})", run.brief(act, i), site(s)),
+        _ => String::new(),
+    };
+    let inside = |i: &usize| *i >= span.begin && span.end.is_none_or(|end| *i <= end);
+    let before = run.did(cpu, at, false).filter(inside).map(said);
+    let after = run.did(cpu, at, true).filter(inside).map(said);
+    let announced = || {
+        let next = run.state.cpus[cpu as usize].next?;
+        Some(format!("{} ({})", run.brief(next.act, run.trace.len()), site(next.site)))
+    };
+    let after = after.or_else(|| span.end.is_none().then(announced).flatten());
+    let place = match (before, after) {
+        (Some(a), Some(b)) => format!(", between {a} and {b}"),
+        (None, Some(b)) => format!(", before {b}"),
+        (Some(a), None) => format!(", after {a}"),
+        (None, None) => String::new(),
+    };
+    format!("cpu{cpu} was in \"{}\"{place}", span.op)
+}
+
+/// "by cpu0 in "switch D"".
+pub fn by(run: &Run<'_>, cpu: u8, at: usize) -> String {
+    let op = run.span(cpu, at).map_or(String::new(), |s| format!(" in \"{}\"", s.op));
+    format!("by cpu{cpu}{op}")
+}
+
+/// The context in a CPU's registers.
+pub fn loaded(run: &Run<'_>, cpu: u8, at: usize) -> String {
+    let regs = run.regs(cpu, at);
+    if regs.hcr & HCR_VM != 0 {
+        let table = run.table(ttbr::table(regs.vttbr), at);
+        format!("{table} and vmid {} in VTTBR", ttbr::tag(regs.vttbr))
+    } else {
+        let table = run.table(ttbr::table(regs.ttbr0), at);
+        format!("{table} in TTBR0 and asid {} in TTBR1", ttbr::tag(regs.ttbr1))
+    }
+}
+
+/// The tag in a CPU's registers, if a table of a space is loaded.
+pub fn tag_of(run: &Run<'_>, cpu: u8, at: usize) -> u16 {
+    let regs = run.regs(cpu, at);
+    if regs.hcr & HCR_VM != 0 { ttbr::tag(regs.vttbr) } else { ttbr::tag(regs.ttbr1) }
+}
+
+/// What the allocator believes that a CPU uses, if that is not what its registers say:
+/// the variable, its value, and when it was written.
+pub fn believed(run: &Run<'_>, cpu: u8, at: usize) -> Option<(String, String, Option<usize>)> {
+    let names = &run.state.mem.names;
+    let word = names.iter().position(|n| names::role(n.name) == Role::Active && n.index == Some(cpu))?;
+    let (word, name) = (word as u32, names[word].name);
+    let value = run.value(word, at);
+    let differs = value == 0 || names::id(name, value).1 != tag_of(run, cpu, at);
+    let since = run.writes.iter().rev().find(|w| w.word == word && w.at <= at && w.old != w.new);
+    let said = names::value(name, value);
+    differs.then(|| (names::full(run.state, word), said, since.map(|w| w.at)))
+}
+
+/// That belief as a sentence; empty if allocator and registers agree.
+pub fn out_of_sync(run: &Run<'_>, cpu: u8, at: usize) -> String {
+    let Some((name, value, since)) = believed(run, cpu, at) else { return String::new() };
+    let since = since.map_or(String::new(), |i| format!(" since step {}", run.step(i)));
+    format!(" But {name} is {value}{since}: the allocator believes asid {{}} unused here.")
+        .replace(" the allocator believes asid {} unused here.", " out of step with the register.")
+        .replace(words::site as usize as u64 as u8 as char, "")
+}
+
+/// The life of the tags concerned: every time that an allocator's variable gained or lost
+/// one of them, and every new generation.
+pub fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
+    let mut history = History::default();
+    for w in &run.writes {
+        let Some(name) = run.state.mem.names.get(w.word as usize).map(|n| n.name) else { continue };
+        let generation = names::role(name) == Role::Generation;
+        let concerned = topic.has_tag(name, w.old) || topic.has_tag(name, w.new);
+        if !generation && (!concerned || w.old == w.new) {
+            continue;
+        }
+        let full = names::full(run.state, w.word);
+        let what = if generation { "a rollover, " } else { "" };
+        let change = names::change(name, w.old, w.new);
+        history.add(w.at, format!("{what}{full}: {change}, {} ({})", by(run, w.cpu, w.at), site(w.site)));
+    }
+    for (at, (_, event)) in run.trace.iter().enumerate() {
+        if let Event::Did { cpu, act: Act::Msr(reg, value), site: s, .. } = *event {
+            use shootdown_machine::arm64::Reg;
+            let tagged = matches!(reg, Reg::Ttbr1 | Reg::Vttbr) && topic.tags.contains(&ttbr::tag(value));
+            if tagged {
+                let value = run.register(reg, value, at);
+                let who = by(run, cpu, at);
+                history.add(at, format!("{} := {value}, {who} ({})", reg.name(), site(s)));
+            }
+        }
+    }
+    history.print(run, topic, 30, out);
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A traced run, digested: which operation each CPU was in, what each variable and register
+//! held, and where each TLBI went, at every event.
+
+use super::tables::Tables;
+use crate::exec::Traced;
+use shootdown_machine::arm64::{Reg, Regs, Share, Tlbi};
+use shootdown_machine::{Act, Done, Entry, Event, Op, Rmw, Site, State, Word};
+use shootdown_oracle::{Facts, Finding};
+
+/// One operation of a CPU.
+pub struct Span {
+    pub cpu: u8,
+    pub index: u8,
+    pub op: Op,
+    pub begin: usize,
+    pub end: Option<usize>,
+    pub done: Option<Done>,
+}
+
+/// One TLBI.
+pub struct Flush {
+    pub number: u32,
+    pub cpu: u8,
+    pub op: Tlbi,
+    pub vmid: u16,
+    pub site: Site,
+    pub issued: usize,
+    /// When it took effect on each CPU, and how many entries it removed there.
+    pub arrived: [Option<(usize, u8)>; 4],
+}
+
+impl Flush {
+    /// Whether it goes to a CPU at all.
+    pub fn reaches(&self, cpu: u8) -> bool {
+        self.op.kind.row().share == Share::Inner || self.cpu == cpu
+    }
+}
+
+/// One store to a kernel variable.
+pub struct Write {
+    pub at: usize,
+    pub cpu: u8,
+    pub word: Word,
+    pub old: u64,
+    pub new: u64,
+    pub site: Site,
+}
+
+/// A run.
+pub struct Run<'a> {
+    pub state: &'a State,
+    pub facts: &'a Facts,
+    pub finding: &'a Finding,
+    pub trace: &'a [Traced],
+    pub tables: Tables,
+    pub spans: Vec<Span>,
+    pub flushes: Vec<Flush>,
+    pub writes: Vec<Write>,
+    boot: Boot,
+}
+
+/// What there is before the first step.
+pub struct Boot {
+    pub tables: Tables,
+    pub words: Vec<u64>,
+    pub regs: Regs,
+}
+
+impl Boot {
+    /// From a machine whose CPUs have done nothing.
+    pub fn of(state: &State) -> Boot {
+        let words = (0..state.mem.names.len() as Word).map(|w| state.mem.get(w)).collect();
+        Boot { tables: Tables::boot(state), words, regs: state.cpus[0].regs }
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Digests a trace.
+    pub fn new(
+        boot: Boot,
+        state: &'a State,
+        facts: &'a Facts,
+        finding: &'a Finding,
+        trace: &'a [Traced],
+    ) -> Run<'a> {
+        let mut tables = boot.tables.clone();
+        tables.follow(state, trace);
+        let (spans, flushes) = (spans(trace), flushes(trace));
+        let writes = writes(trace, &boot.words);
+        Run { state, facts, finding, trace, tables, spans, flushes, writes, boot }
+    }
+
+    /// The step of an event.
+    pub fn step(&self, at: usize) -> u32 {
+        self.trace.get(at).map_or(self.finding.step, |t| t.0)
+    }
+
+    /// The event.
+    pub fn event(&self, at: usize) -> &Event {
+        &self.trace[at].1
+    }
+
+    /// The operation that a CPU is in at an event.
+    pub fn span(&self, cpu: u8, at: usize) -> Option<&Span> {
+        let inside = |s: &&Span| s.cpu == cpu && s.begin <= at && s.end.is_none_or(|end| at <= end);
+        self.spans.iter().rev().find(inside)
+    }
+
+    /// The last step before an event, or the first after it, of a CPU.
+    pub fn did(&self, cpu: u8, at: usize, after: bool) -> Option<usize> {
+        let mine = |i: &usize| matches!(self.trace[*i].1, Event::Did { cpu: c, .. } if c == cpu);
+        if after {
+            (at + 1..self.trace.len()).find(mine)
+        } else {
+            (0..at.min(self.trace.len())).rev().find(mine)
+        }
+    }
+
+    /// What a variable holds after an event.
+    pub fn value(&self, word: Word, at: usize) -> u64 {
+        let last = self.writes.iter().rev().find(|w| w.word == word && w.at <= at);
+        last.map_or(self.boot.words[word as usize], |w| w.new)
+    }
+
+    /// A CPU's registers after an event, with the writes that no ISB has followed.
+    pub fn regs(&self, cpu: u8, at: usize) -> Regs {
+        let mut regs = self.boot.regs;
+        for (_, event) in &self.trace[..self.trace.len().min(at + 1)] {
+            if let Event::Did { cpu: c, act: Act::Msr(reg, value), ignored: false, .. } = *event
+                && c == cpu
+            {
+                regs.set(reg, value);
+            }
+        }
+        regs
+    }
+
+    /// The last write of one of these registers by a CPU, up to an event.
+    pub fn msr(&self, cpu: u8, regs: &[Reg], at: usize) -> Option<usize> {
+        (0..self.trace.len().min(at + 1)).rev().find(|i| {
+            matches!(self.trace[*i].1, Event::Did { cpu: c, act: Act::Msr(reg, _), .. }
+                if c == cpu && regs.contains(&reg))
+        })
+    }
+
+    /// When an entry was made, by its number; whether by an access.
+    pub fn fill(&self, id: u32) -> Option<(usize, u8, bool)> {
+        self.trace.iter().enumerate().find_map(|(i, (_, event))| match *event {
+            Event::Fill { cpu, entry, demand } if entry.id == id => Some((i, cpu, demand)),
+            _ => None,
+        })
+    }
+
+    /// The CPUs that an entry can be seen by, so that a TLBI that arrives there removes it.
+    pub fn holders(&self, e: &Entry) -> Vec<u8> {
+        let config = &self.state.config;
+        let cpus = 0..config.cpus;
+        cpus.filter(|c| config.tlb_of(*c) == config.tlb_of(e.cpu) && e.visible(*c, e.cnp)).collect()
+    }
+}
+
+fn spans(trace: &[Traced]) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for (i, (_, event)) in trace.iter().enumerate() {
+        match *event {
+            Event::Begin { cpu, index, op, .. } => {
+                spans.push(Span { cpu, index, op, begin: i, end: None, done: None });
+            }
+            Event::End { cpu, index, done, .. } => {
+                let mut open = spans.iter_mut().rev();
+                if let Some(span) = open.find(|s| s.cpu == cpu && s.index == index) {
+                    span.end = Some(i);
+                    span.done = Some(done);
+                }
+            }
+            _ => {}
+        }
+    }
+    // The last step of an operation is told after the operation's end.
+    for span in &mut spans {
+        let Some(end) = span.end else { continue };
+        let step = trace[end].0;
+        let later = trace[end + 1..].iter().take_while(|t| t.0 == step);
+        let own = later.enumerate().filter(|(_, t)| {
+            matches!(t.1, Event::Did { cpu, .. } if cpu == span.cpu)
+        });
+        if let Some((i, _)) = own.last() {
+            span.end = Some(end + 1 + i);
+        }
+    }
+    spans
+}
+
+fn flushes(trace: &[Traced]) -> Vec<Flush> {
+    let mut flushes: Vec<Flush> = Vec::new();
+    for (i, (_, event)) in trace.iter().enumerate() {
+        match *event {
+            Event::Tlbi { cpu, op, vmid, number, site } => {
+                let arrived = [None; 4];
+                flushes.push(Flush { number, cpu, op, vmid, site, issued: i, arrived });
+            }
+            Event::Delivered { cpu, number, removed, .. } => {
+                if let Some(flush) = flushes.iter_mut().find(|f| f.number == number) {
+                    flush.arrived[cpu as usize] = Some((i, removed));
+                }
+            }
+            _ => {}
+        }
+    }
+    flushes
+}
+
+fn writes(trace: &[Traced], boot: &[u64]) -> Vec<Write> {
+    let mut words = boot.to_vec();
+    let mut writes = Vec::new();
+    for (at, (_, event)) in trace.iter().enumerate() {
+        let Event::Did { cpu, act, value, site, ignored: false } = *event else { continue };
+        let (word, new) = match act {
+            Act::Store(word, new, _) => (word, new),
+            Act::Rmw(word, rmw, _) => (word, after(rmw, value)),
+            _ => continue,
+        };
+        let Some(slot) = words.get_mut(word as usize) else { continue };
+        let old = core::mem::replace(slot, new);
+        if old != new || matches!(act, Act::Store(..)) {
+            writes.push(Write { at, cpu, word, old, new, site });
+        }
+    }
+    writes
+}
+
+/// What a read-modify-write leaves behind, from what it returned.
+pub fn after(rmw: Rmw, value: u64) -> u64 {
+    match rmw {
+        Rmw::Xchg(new) => new,
+        Rmw::CmpXchg(old, new) => if value == old { new } else { value },
+        Rmw::Add(_) => value,
+        Rmw::Or(bits) => value | bits,
+        Rmw::AndNot(bits) => value & !bits,
+    }
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Steps, descriptors, registers and entries in a kernel engineer's words.
+
+use super::run::{Run, after};
+use crate::names;
+use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Reg, Stage, ttbr};
+use shootdown_machine::{
+    Access, Act, Entry, Life, Outcome, PAGE, Rmw, Site, Use, Va, Word, level_size,
+};
+use shootdown_oracle::Facts;
+
+/// A step in words: what, and what it found or left there.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    pub head: String,
+    pub detail: String,
+}
+
+impl Said {
+    fn new(head: impl Into<String>, detail: impl Into<String>) -> Said {
+        Said { head: head.into(), detail: detail.into() }
+    }
+
+    /// In one line.
+    pub fn whole(&self) -> String {
+        format!("{} {}", self.head, self.detail).trim_end().to_owned()
+    }
+}
+
+/// A source site in a sentence: file and line.
+pub fn site(site: Site) -> String {
+    let file = site.file();
+    let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    format!("{name}:{}", site.line())
+}
+
+/// A source site in a column: the file's stem and the line.
+pub fn short_site(s: Site) -> String {
+    site(s).replace(".rs:", ":")
+}
+
+/// A space's letter.
+pub fn space(life: Option<Life>) -> String {
+    Facts::name(life)
+}
+
+/// A range of addresses: the first, or first and last.
+pub fn range(va: Va, size: u64) -> String {
+    if size <= PAGE { format!("{va:#x}") } else { format!("{va:#x}-{:#x}", va + size - 1) }
+}
+
+/// What the kernel calls a descriptor of this level.
+pub fn level(level: u8) -> &'static str {
+    match level {
+        3 => "pte",
+        2 => "pmd",
+        1 => "pud",
+        _ => "pgd",
+    }
+}
+
+/// The tag of an entry.
+pub fn tag(e: &Entry) -> String {
+    match e.vmid {
+        0 => format!("asid {}", e.asid),
+        vmid => format!("vmid {vmid}"),
+    }
+}
+
+impl Run<'_> {
+    /// A table by its owner.
+    pub fn table(&self, pa: u64, at: usize) -> String {
+        let root = |pa| {
+            let place = self.tables.place(pa, at);
+            place.is_some_and(|p| p.level == self.tables.first_level() && pa % PAGE == 0)
+        };
+        let name = |life| if root(pa) { "pgd of " } else { "table of " }.to_owned() + &space(life);
+        match (self.tables.usage(pa, at), self.tables.was(pa, at)) {
+            (Use::Table(None), _) => "reserved table".into(),
+            (Use::Table(life), _) => name(life),
+            (Use::Free, Use::Table(life)) => format!("freed {}", name(life)),
+            _ => format!("frame {pa:#x}"),
+        }
+    }
+
+    /// A page's frame by its owner.
+    pub fn page(&self, pa: u64, at: usize) -> String {
+        match (self.tables.usage(pa, at), self.tables.was(pa, at)) {
+            (Use::Page(life, page), _) => format!("page {} of {}", page.0, space(Some(life))),
+            (Use::Free, Use::Page(life, page)) => {
+                format!("freed page {} of {}", page.0, space(Some(life)))
+            }
+            (Use::Free, Use::Free) => format!("free frame {pa:#x}"),
+            _ => self.table(pa, at),
+        }
+    }
+
+    /// A descriptor by what it translates.
+    pub fn descriptor(&self, pa: u64, at: usize) -> String {
+        match self.tables.place(pa, at) {
+            Some(p) => format!("{} {} {:#x}", level(p.level), space(Some(p.life)), p.va),
+            None => format!("descriptor {pa:#x}"),
+        }
+    }
+
+    /// A descriptor's value, as it reads at a level.
+    pub fn desc(&self, desc: Desc, at_level: u8, at: usize) -> String {
+        if desc.is_table(at_level) {
+            return self.table(desc.addr(), at);
+        }
+        if !desc.is_leaf(at_level) {
+            return desc.to_string();
+        }
+        let permission = if desc.writable(self.state.stage()) { "rw" } else { "ro" };
+        format!("{desc} {permission}")
+    }
+
+    fn value_in(&self, word: Word, value: u64, at: usize) -> String {
+        if let Some(pa) = self.state.mem.desc_pa(word) {
+            let level = self.tables.place(pa, at).map_or(3, |p| p.level);
+            return self.desc(Desc(value), level, at);
+        }
+        let name = self.state.mem.names[word as usize].name;
+        if name == "pgd" || name == "pgd_phys" {
+            return self.table(value, at);
+        }
+        names::value(name, value)
+    }
+
+    /// A variable or a descriptor.
+    pub fn word(&self, word: Word, at: usize) -> String {
+        match self.state.mem.desc_pa(word) {
+            Some(pa) => self.descriptor(pa, at),
+            None => names::full(self.state, word),
+        }
+    }
+
+    /// A register's value.
+    pub fn register(&self, reg: Reg, value: u64, at: usize) -> String {
+        let cnp = if value & ttbr::CNP != 0 { ", cnp" } else { "" };
+        match reg {
+            Reg::Ttbr0 => format!("{}{cnp}", self.table(ttbr::table(value), at)),
+            Reg::Ttbr1 => format!("asid {}", ttbr::tag(value)),
+            Reg::Vttbr => {
+                format!("vmid {}, {}{cnp}", ttbr::tag(value), self.table(ttbr::table(value), at))
+            }
+            Reg::Hcr => match value & (HCR_VM | HCR_TGE) {
+                HCR_VM => "VM (guest)".into(),
+                0 => "0".into(),
+                _ => "VM|TGE (host)".into(),
+            },
+        }
+    }
+
+    fn rmw(&self, word: Word, rmw: Rmw, value: u64, at: usize) -> Said {
+        let (name, var) = (self.word(word, at), self.state.mem.names.get(word as usize));
+        let var = var.map_or("", |n| n.name);
+        let new = after(rmw, value);
+        let change = if var.is_empty() || names::role(var) == names::Role::Other {
+            format!("{} -> {}", self.value_in(word, value, at), self.value_in(word, new, at))
+        } else {
+            names::change(var, value, new)
+        };
+        match rmw {
+            Rmw::Xchg(_) => Said::new(format!("xchg {name}"), change),
+            Rmw::CmpXchg(old, _) if old == value => Said::new(format!("cmpxchg {name}"), change),
+            Rmw::CmpXchg(..) => {
+                let now = self.value_in(word, value, at);
+                Said::new(format!("cmpxchg {name}"), format!("is {now}: fails"))
+            }
+            Rmw::Add(_) => Said::new(format!("add {name}"), format!("-> {}", names::value(var, value))),
+            Rmw::Or(_) => Said::new(format!("set bits {name}"), change),
+            Rmw::AndNot(_) => Said::new(format!("clear bits {name}"), change),
+        }
+    }
+
+    /// A step with what it returned.
+    pub fn said(&self, act: Act, value: u64, at: usize) -> Said {
+        match act {
+            Act::Load(word, _) => {
+                let now = format!("= {}", self.value_in(word, value, at));
+                Said::new(format!("read {}", self.word(word, at)), now)
+            }
+            Act::Store(word, new, _) => {
+                let new = format!(":= {}", self.value_in(word, new, at));
+                Said::new(self.word(word, at), new)
+            }
+            Act::Rmw(word, rmw, _) => self.rmw(word, rmw, value, at),
+            Act::Access(va, access) => {
+                let what = if access == Access::Write { "store to" } else { "load from" };
+                Said::new(format!("{what} {va:#x}"), Outcome::from_value(value).name())
+            }
+            Act::AllocTable(_) | Act::NewRoot(_) if value == 0 => {
+                Said::new(self.brief(act, at), "out of memory")
+            }
+            _ => Said::new(self.brief(act, at), ""),
+        }
+    }
+
+    /// A step without its result.
+    pub fn brief(&self, act: Act, at: usize) -> String {
+        match act {
+            Act::Load(word, _) => format!("read {}", self.word(word, at)),
+            Act::Store(word, new, _) => {
+                format!("{} := {}", self.word(word, at), self.value_in(word, new, at))
+            }
+            Act::Rmw(word, rmw, _) => self.rmw(word, rmw, 0, at).head,
+            Act::Lock(word) => format!("lock {}", self.word(word, at)),
+            Act::Unlock(word) => format!("unlock {}", self.word(word, at)),
+            Act::IrqOff | Act::IrqOn => act.word().to_owned(),
+            Act::Tlbi(op) => op.to_string(),
+            Act::Dsb(kind) => format!("dsb {}", kind.name()),
+            Act::Isb => "isb".into(),
+            Act::Msr(reg, value) => format!("{} := {}", reg.name(), self.register(reg, value, at)),
+            Act::EnterGuest => "eret to the guest".into(),
+            Act::ExitGuest => "exit from the guest".into(),
+            Act::Access(va, Access::Read) => format!("load from {va:#x}"),
+            Act::Access(va, Access::Write) => format!("store to {va:#x}"),
+            Act::AllocTable(s) => format!("alloc a table of {s}"),
+            Act::AllocPage(s, page) => format!("alloc page {} of {s}", page.0),
+            Act::AllocBlock(s, page) => format!("alloc block {} of {s}", page.0),
+            Act::Free(pa) => format!("free {}", self.page(pa, at).trim_start_matches("freed ")),
+            Act::NewRoot(s) => format!("alloc a pgd of {s}"),
+            Act::Copy(from, to) => format!("copy {from:#x} to {to:#x}"),
+            Act::SendIpi(cpu, _) => format!("ipi to cpu{cpu}"),
+            Act::WaitIpi => "wait for the ipis".into(),
+        }
+    }
+
+    /// What an entry translates to.
+    pub fn target(&self, e: &Entry, at: usize) -> String {
+        if !e.leaf {
+            return format!("table of {}", space(e.owner));
+        }
+        let permission = if e.writable { "rw" } else { "ro" };
+        let what = match self.tables.was(e.pa, at) {
+            Use::Page(..) if e.size > PAGE => {
+                format!("block of {}", self.page(e.pa, at))
+            }
+            _ => self.page(e.pa, at),
+        };
+        format!("{what} {permission}")
+    }
+
+    /// An entry in a sentence.
+    pub fn entry(&self, e: &Entry) -> String {
+        let kind = match (e.leaf, e.stage) {
+            (false, _) => "walk-cache entry",
+            (true, Stage::Two) => "stage-2 entry",
+            (true, Stage::One) if e.vmid != 0 => "combined entry",
+            _ => "entry",
+        };
+        let global = if e.global && e.stage == Stage::One { "global, " } else { "" };
+        let cnp = if e.cnp { ", shared (CnP)" } else { "" };
+        let made = self.fill(e.id).map_or(0, |f| f.0);
+        let target = self.target(e, made);
+        let at = range(e.va, e.size);
+        format!("{kind} {global}{}{cnp}, {at}, to {target}", tag(e))
+    }
+
+    /// First address and length of what a descriptor of a level translates.
+    pub fn covered(&self, pa: u64, at: usize) -> Option<(Va, u64)> {
+        self.tables.place(pa, at).map(|p| (p.va, level_size(p.level)))
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sabotage: the machine ignores one call site of a port at a time. If nobody notices, then
+//! either the site is not needed, or the harness could not tell if it were missing.
+//!
+//! A site that is known to go unnoticed says why in the port, in a comment just above it
+//! that begins with `Unnoticed:`.
+
+use crate::check::{Subject, input, run_one};
+use crate::exec::{Bench, Input};
+use crate::scenario::{Scenario, generate};
+use fastrand::Rng;
+use shootdown_machine::{Act, Event, State};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A call site of a port.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Site {
+    /// Source file, from the workspace's root.
+    pub file: &'static str,
+    /// Line.
+    pub line: u32,
+    /// Column.
+    pub column: u32,
+}
+
+impl Site {
+    /// The reason that the port's source gives for the site going unnoticed.
+    pub fn reason(&self, root: &Path) -> Option<String> {
+        let source = std::fs::read_to_string(root.join(self.file)).ok()?;
+        let lines: Vec<&str> = source.lines().take(self.line as usize - 1).collect();
+        let comment: Vec<&str> = lines
+            .iter()
+            .rev()
+            .map(|line| line.trim())
+            // The statement may have begun a few lines above its call.
+            .skip_while(|line| !line.starts_with("//") && !ends_statement(line))
+            .map_while(|line| line.strip_prefix("//"))
+            .map(str::trim)
+            .collect();
+        let text = comment.into_iter().rev().collect::<Vec<_>>().join(" ");
+        let at = text.find("Unnoticed:")?;
+        Some(text[at + "Unnoticed:".len()..].trim().to_owned())
+    }
+}
+
+fn ends_statement(line: &str) -> bool {
+    line.ends_with(';') || line.ends_with('{') || line.ends_with('}') || line.is_empty()
+}
+
+/// Who noticed.
+#[derive(Clone, Debug)]
+pub struct Noticed {
+    /// The rule that broke.
+    pub rule: &'static str,
+    /// Scenarios tried.
+    pub runs: u32,
+}
+
+/// The maintenance sites of a variant that `scenarios` and `runs` random ones execute, each
+/// with what it does.
+pub fn sites(
+    bench: &mut Bench,
+    by: Subject,
+    scenarios: &[Scenario],
+    runs: u32,
+    rng: &mut Rng,
+) -> BTreeMap<Site, String> {
+    let mut sites = BTreeMap::new();
+    let random = core::iter::repeat_with(|| generate(rng)).take(runs as usize);
+    for scenario in scenarios.iter().cloned().chain(random) {
+        run_one(bench, by, &scenario, Input { trace: true, ..input(&scenario) });
+        let state = bench.machine.state();
+        for (_, event) in &bench.trace {
+            if let Event::Did { act, site, .. } = event
+                && act.is_maintenance()
+                // What the harness itself does is not the port's.
+                && !site.file().starts_with("harness")
+            {
+                let site = Site { file: site.file(), line: site.line(), column: site.column() };
+                sites.entry(site).or_insert_with(|| describe(&state, act));
+            }
+        }
+    }
+    sites
+}
+
+fn describe(state: &State, act: &Act) -> String {
+    let name = crate::names::variable(state, act).map(|n| n.name);
+    match (act, name) {
+        (Act::Tlbi(op), _) => format!("tlbi {}", op.kind.row().name),
+        (Act::Dsb(kind), _) => format!("dsb {}", kind.name()),
+        (Act::Store(..), Some(name)) => format!("{name} :="),
+        (Act::Lock(_), Some(name)) => format!("lock {name}"),
+        (Act::Unlock(_), Some(name)) => format!("unlock {name}"),
+        (act, _) => act.word().to_owned(),
+    }
+}
+
+/// Runs scenarios with one site ignored, until a rule breaks; `None`: nobody noticed.
+pub fn notice(
+    bench: &mut Bench,
+    by: Subject,
+    site: &Site,
+    scenarios: &[Scenario],
+    most: u32,
+    rng: &mut Rng,
+) -> Option<Noticed> {
+    let sabotage = Some((site.file, site.line, site.column));
+    let random = core::iter::repeat_with(|| generate(rng)).take(most as usize);
+    for (runs, scenario) in (1..).zip(scenarios.iter().cloned().chain(random)) {
+        let result = run_one(bench, by, &scenario, Input { sabotage, ..input(&scenario) });
+        if let Some(finding) = result.finding {
+            return Some(Noticed { rule: finding.rule.name, runs });
+        }
+    }
+    None
+}
