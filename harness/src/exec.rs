@@ -276,8 +276,8 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
                 self.machine.state_mut().evict(*cpu, *va);
                 self.judge();
             }
-            Slot::Deliver { cpu } if known(*cpu) => {
-                self.machine.state_mut().deliver(*cpu);
+            Slot::Deliver { cpu, last } if known(*cpu) => {
+                self.machine.state_mut().deliver(*cpu, *last);
                 self.judge();
             }
             Slot::Ipi { cpu } if known(*cpu) => {

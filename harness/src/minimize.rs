@@ -244,7 +244,7 @@ fn cpu_mut(slot: &mut Slot) -> &mut u8 {
         Slot::Run { cpu, .. }
         | Slot::Walk { cpu, .. }
         | Slot::Evict { cpu, .. }
-        | Slot::Deliver { cpu }
+        | Slot::Deliver { cpu, .. }
         | Slot::Ipi { cpu }
         | Slot::Resolve { cpu, .. } => cpu,
     }

@@ -382,13 +382,13 @@ impl State {
         });
     }
 
-    /// Delivers the oldest TLBI on its way to `cpu`.
-    pub fn deliver(&mut self, cpu: u8) -> bool {
-        if self.cpus[cpu as usize].inbox.is_empty() {
-            return false;
-        }
+    /// Delivers a TLBI on its way to `cpu`: the oldest, or the last to be issued. Nothing but
+    /// a DSB between them orders two.
+    pub fn deliver(&mut self, cpu: u8, last: bool) -> bool {
+        let inbox = &mut self.cpus[cpu as usize].inbox;
+        let Some(newest) = inbox.len().checked_sub(1) else { return false };
+        let pending = inbox.remove(if last { newest } else { 0 });
         self.step += 1;
-        let pending = self.cpus[cpu as usize].inbox.remove(0);
         self.apply(cpu, pending);
         true
     }

@@ -3,7 +3,7 @@
 
 use crate::reference::Reference;
 use crate::summary::Summary;
-use shootdown_machine::arm64::{Desc, Scope, Share, Tlbi, Ttl};
+use shootdown_machine::arm64::{Desc, Scope, Share, Stage, Tlbi, Ttl};
 use shootdown_machine::{
     Config, Context, Done, Dsb, Entry, Event, Life, Op, PAGE, Page, Site, Space, State, Use, Va,
     level_size,
@@ -24,8 +24,12 @@ pub struct Debt {
     pub site: Site,
     /// A DSB has followed the store.
     pub dsb: bool,
-    /// The best of the TLBIs that cover it.
-    pub best: Option<Covering>,
+    /// A DSB has followed the last TLBI by IPA that covers it. Before that, a walker may make
+    /// a combined entry out of the stage-2 entry that is still there.
+    dsb_stage2: bool,
+    /// The best of the TLBIs that cover it: for entries of its own stage and, where that is
+    /// stage 2, for combined ones.
+    pub best: [Option<Covering>; 2],
 }
 
 /// A TLBI that covers a debt, and what is wrong with it.
@@ -217,7 +221,8 @@ impl Facts {
                 leaf,
                 site,
                 dsb: false,
-                best: None,
+                dsb_stage2: true,
+                best: [None; 2],
             };
             self.cpus[cpu as usize].debts.push(debt);
         }
@@ -225,7 +230,15 @@ impl Facts {
 
     fn covered(&mut self, state: &State, cpu: u8, op: Tlbi, site: Site) {
         let row = op.kind.row();
-        let _ = state;
+        // Of a stage-2 translation there are two kinds of entry, and TLBIs by IPA reach the
+        // one, stage-1 TLBIs the other.
+        let (own, combined) = match (state.stage(), row.scope) {
+            (Stage::One, Scope::Ipa) => return,
+            (Stage::One, _) => (true, false),
+            (Stage::Two, Scope::Ipa) => (true, false),
+            (Stage::Two, Scope::All | Scope::VmBoth) => (true, true),
+            (Stage::Two, _) => (false, true),
+        };
         for debt in &mut self.cpus[cpu as usize].debts {
             let by_addr = op.by_addr();
             let (start, len) = op.span();
@@ -238,34 +251,31 @@ impl Facts {
                 _ => true,
             };
             let new = Covering {
-                dsb_before: debt.dsb,
+                dsb_before: debt.dsb && (own || debt.dsb_stage2),
                 dsb_after: false,
                 level,
                 broadcast: row.share == Share::Inner,
                 op,
                 site,
             };
-            // One by IPA leaves combined entries: what comes after it decides.
-            let better = debt.best.is_none_or(|b| new.merit() >= b.merit());
-            if better
-                || debt
-                    .best
-                    .is_some_and(|b| b.op.kind.row().scope == Scope::Ipa)
-            {
-                debt.best = Some(new);
+            for (best, applies) in debt.best.iter_mut().zip([own, combined]) {
+                if applies && best.is_none_or(|b| new.merit() >= b.merit()) {
+                    *best = Some(new);
+                }
+            }
+            if row.scope == Scope::Ipa {
+                debt.dsb_stage2 = false;
             }
         }
     }
 
     fn barrier(&mut self, cpu: u8, kind: Dsb) {
+        let full = matches!(kind, Dsb::Ish | Dsb::Nsh);
         for debt in &mut self.cpus[cpu as usize].debts {
             debt.dsb = true;
-            if let Some(best) = &mut debt.best {
-                best.dsb_after |= match kind {
-                    Dsb::Ish => true,
-                    Dsb::Nsh => !best.broadcast,
-                    Dsb::Ishst | Dsb::Nshst => false,
-                };
+            debt.dsb_stage2 |= full;
+            for best in debt.best.iter_mut().flatten() {
+                best.dsb_after |= full && (kind == Dsb::Ish || !best.broadcast);
             }
         }
     }
@@ -316,5 +326,154 @@ fn name(space: Space, nth: u8) -> String {
         space.to_string()
     } else {
         format!("{space}'{nth}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::script::*;
+
+    /// The debts of CPU 0: level, whether a leaf, and the TLBI that covers it best.
+    fn debts(s: &Scene<'_>) -> Vec<(u8, bool, Option<Kind>)> {
+        s.oracle(|o, _| {
+            let debts = &o.facts.cpus[0].debts;
+            let brief = debts
+                .iter()
+                .map(|d| (d.level, d.leaf, d.best.map(|b| b.op.kind)));
+            brief.collect()
+        })
+    }
+
+    fn best(s: &Scene<'_>) -> Option<Kind> {
+        debts(s)[0].2
+    }
+
+    #[test]
+    fn what_takes_something_away_is_a_debt_until_the_operation_returns() {
+        let broken = stage1(private(), async |s| {
+            let op = Op::Unmap(A, 0x1000);
+            s.begin(s.c0, op);
+            s.c0.pte_xchg(s.pte(A, 0x1000), Desc::INVALID).await;
+            assert_eq!(debts(s), [(3, true, None)]);
+            flush(s.c0, by_addr(Kind::Vale1is, 0x1000)).await;
+            assert_eq!(best(s), Some(Kind::Vale1is));
+            s.end(s.c0, op, Done::Yes);
+            assert_eq!(debts(s), []);
+        });
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn a_restriction_is_a_debt_and_a_relaxation_is_none() {
+        let broken = stage1(private(), async |s| {
+            let pte = s.pte(A, 0x1000);
+            let rw = s.c0.pte_read(pte).await;
+            let ro = rw.with_writable(Stage::One, false);
+            s.c0.pte_write(pte, ro).await;
+            assert_eq!(debts(s).len(), 1);
+            s.c0.pte_write(pte, rw).await;
+            assert_eq!(debts(s).len(), 1, "write permission came back");
+        });
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn what_was_not_valid_or_not_linked_is_no_debt() {
+        let broken = stage1(private(), async |s| {
+            let table = s.split_table(s.c0, A, 0x4000).await;
+            s.c0.pte_write(table, Desc::INVALID).await;
+            assert_eq!(debts(s), [], "no walker has ever seen that table");
+            s.c0.pte_write(s.pmd(A, 0x8000), Desc::table(table)).await;
+            assert_eq!(debts(s), [], "from invalid to valid");
+            s.c0.pte_write(s.pmd(A, 0x8000), Desc::INVALID).await;
+            assert_eq!(debts(s), [(2, false, None)]);
+        });
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn a_last_level_tlbi_does_not_cover_a_table() {
+        let broken = stage1(private(), async |s| {
+            s.c0.pte_xchg(s.pmd(A, 0x0), Desc::INVALID).await;
+            s.c0.tlbi(by_addr(Kind::Vale1is, 0x0)).await;
+            assert_eq!(best(s), None);
+            s.c0.tlbi(by_addr(Kind::Vae1is, 0x1000)).await;
+            assert_eq!(
+                best(s),
+                Some(Kind::Vae1is),
+                "any address under the table does"
+            );
+        });
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn an_address_elsewhere_covers_nothing() {
+        let broken = stage1(private(), async |s| {
+            s.c0.pte_xchg(s.pmd(A, 0x4000), Desc::INVALID).await;
+            for va in [0x3000, 0x8000] {
+                s.c0.tlbi(by_addr(Kind::Vale1is, va)).await;
+            }
+            assert_eq!(best(s), None);
+            s.c0.tlbi(by_addr(Kind::Vale1is, 0x7000)).await;
+            assert_eq!(best(s), Some(Kind::Vale1is), "the block reaches so far");
+        });
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn the_best_tlbi_counts_whichever_came_last() {
+        let broken = stage1(private(), async |s| {
+            s.c0.pte_xchg(s.pte(A, 0x1000), Desc::INVALID).await;
+            s.c0.dsb(Dsb::Ishst).await;
+            s.c0.tlbi(by_addr(Kind::Vale1, 0x1000)).await;
+            assert_eq!(best(s), Some(Kind::Vale1));
+            s.c0.tlbi(by_addr(Kind::Vale1is, 0x1000)).await;
+            assert_eq!(best(s), Some(Kind::Vale1is), "it reaches more");
+            s.c0.tlbi(by_addr(Kind::Vale1, 0x1000)).await;
+            assert_eq!(best(s), Some(Kind::Vale1is));
+        });
+        assert_eq!(broken, None);
+    }
+
+    /// IPAS2 leaves combined entries, so that the sequence is as good as what follows it.
+    #[test]
+    fn what_follows_an_ipas2_decides() {
+        let broken = stage2(private(), async |s| {
+            s.c0.pte_xchg(s.pte(A, 0x1000), Desc::INVALID).await;
+            s.c0.dsb(Dsb::Ishst).await;
+            s.c0.tlbi(by_addr(Kind::Ipas2e1is, 0x1000)).await;
+            s.c0.dsb(Dsb::Ish).await;
+            assert_eq!(best(s), Some(Kind::Ipas2e1is));
+            s.c0.tlbi(Tlbi::all(Kind::Vmalle1)).await;
+            assert_eq!(best(s), Some(Kind::Vmalle1));
+        });
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn a_touch_is_disturbed_by_operations_on_its_page() {
+        let touch = Op::Touch(0x1000, Access::Read);
+        let disturbed = |op: Op, before: bool| {
+            let mut disturbed = false;
+            let broken = stage1(private(), async |s| {
+                s.switch(s.c1, A, 1).await;
+                if before {
+                    s.begin(s.c0, op);
+                }
+                s.begin(s.c1, touch);
+                if !before {
+                    s.begin(s.c0, op);
+                }
+                disturbed = s.oracle(|o, _| o.facts.cpus[1].disturbed);
+            });
+            assert_eq!(broken, None);
+            disturbed
+        };
+        for before in [true, false] {
+            assert!(disturbed(Op::Unmap(A, 0x1000), before));
+            assert!(!disturbed(Op::Unmap(A, 0x0), before), "another page");
+            assert!(!disturbed(Op::Unmap(B, 0x1000), before), "another space");
+        }
     }
 }

@@ -115,3 +115,130 @@ impl Summary {
         (comparable, None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::{A, B};
+    use shootdown_machine::arm64::{Desc, Stage};
+    use shootdown_machine::{Boot, Config, Machine, Page, slot_pa};
+
+    /// What a run did, in order.
+    #[derive(Clone, Copy)]
+    enum Did {
+        Begin(u8, Op),
+        End(u8, Op, Done),
+    }
+
+    const ONE: Op = Op::Unmap(A, 0x1000);
+    const TWO: Op = Op::Remap(A, 0x0);
+    /// All slots of all letters.
+    const ALL: u32 = 8 * SLOTS as u32;
+
+    fn one_by_one(ops: &[(u8, Op, Done)]) -> Vec<Did> {
+        let both = |(cpu, op, done)| [Did::Begin(cpu, op), Did::End(cpu, op, done)];
+        ops.iter().copied().flat_map(both).collect()
+    }
+
+    /// The summary of a run that is not over.
+    fn unfinished(did: &[Did]) -> Summary {
+        let mut summary = Summary::default();
+        for did in did {
+            match *did {
+                Did::Begin(_, op) => summary.begin(op.space().unwrap(), op),
+                Did::End(cpu, op, done) => summary.end(op.space().unwrap(), op, cpu, 0, done),
+            }
+        }
+        summary
+    }
+
+    fn summary(did: &[Did]) -> Summary {
+        let machine = Machine::default();
+        machine.reset(Config::default());
+        let mut summary = unfinished(did);
+        summary.finish(&machine.state());
+        summary
+    }
+
+    #[test]
+    fn equal_order_and_equal_results_agree() {
+        let did = one_by_one(&[(0, ONE, Done::Yes), (1, TWO, Done::No)]);
+        assert_eq!(summary(&did).compare(&summary(&did)), (ALL, None));
+    }
+
+    #[test]
+    fn equal_order_and_different_results_disagree() {
+        let yes = summary(&one_by_one(&[(0, ONE, Done::Yes), (1, TWO, Done::Yes)]));
+        let no = summary(&one_by_one(&[(0, ONE, Done::Yes), (1, TWO, Done::No)]));
+        let at = Disagreement { space: A, page: 0 };
+        assert_eq!(yes.compare(&no).1, Some(at));
+        let op = Op::Unmap(B, 0x5000);
+        let yes = summary(&one_by_one(&[(0, op, Done::Yes)]));
+        let no = summary(&one_by_one(&[(0, op, Done::No)]));
+        assert_eq!(yes.compare(&no).1, Some(Disagreement { space: B, page: 4 }));
+    }
+
+    #[test]
+    fn another_order_is_not_compared() {
+        let ours = summary(&one_by_one(&[(0, ONE, Done::Yes), (1, TWO, Done::Yes)]));
+        let theirs = summary(&one_by_one(&[(1, TWO, Done::No), (0, ONE, Done::Yes)]));
+        assert_eq!(ours.compare(&theirs), (ALL - 1, None));
+    }
+
+    #[test]
+    fn order_counts_within_a_slot_only() {
+        let far = Op::Unmap(A, 0x4000);
+        let ours = summary(&one_by_one(&[(0, ONE, Done::Yes), (1, far, Done::No)]));
+        let theirs = summary(&one_by_one(&[(1, far, Done::No), (0, ONE, Done::Yes)]));
+        assert_eq!(ours.compare(&theirs), (ALL, None));
+    }
+
+    #[test]
+    fn overlapping_operations_are_not_compared() {
+        let overlap = |last| {
+            summary(&[
+                Did::Begin(0, ONE),
+                Did::Begin(1, TWO),
+                Did::End(0, ONE, Done::Yes),
+                Did::End(1, TWO, last),
+            ])
+        };
+        let (yes, no) = (overlap(Done::Yes), overlap(Done::No));
+        assert_eq!(yes.compare(&no), (ALL - 1, None));
+        let apart = summary(&one_by_one(&[(0, ONE, Done::Yes), (1, TWO, Done::No)]));
+        assert_eq!(yes.compare(&apart), (ALL - 1, None));
+        assert_eq!(apart.compare(&yes), (ALL - 1, None));
+    }
+
+    #[test]
+    fn exit_is_an_operation_on_every_slot() {
+        let exit = Op::Exit(A);
+        let ours = summary(&one_by_one(&[(0, ONE, Done::Yes), (1, exit, Done::Yes)]));
+        let theirs = summary(&one_by_one(&[(1, exit, Done::Yes), (0, ONE, Done::Yes)]));
+        // Slot 0 saw them in another order; the others saw `exit` only.
+        assert_eq!(ours.compare(&theirs), (ALL - 1, None));
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_is_not_compared() {
+        let did = one_by_one(&[(0, ONE, Done::Yes)]);
+        assert_eq!(unfinished(&did).compare(&summary(&did)), (0, None));
+        assert_eq!(summary(&did).compare(&unfinished(&did)), (0, None));
+    }
+
+    #[test]
+    fn final_mappings_are_results() {
+        let machine = Machine::default();
+        machine.reset(Config::default());
+        let boot = Boot::new(&machine, None);
+        let root = boot.root(A);
+        let (mut without, mut with) = (Summary::default(), Summary::default());
+        without.finish(&machine.state());
+        let pa = boot.block(A, Page(4));
+        let desc = Desc::leaf(Stage::One, 2, pa, true);
+        boot.set(slot_pa(root, 2, 0x4000), desc);
+        with.finish(&machine.state());
+        let at = Disagreement { space: A, page: 4 };
+        assert_eq!(with.compare(&without).1, Some(at));
+    }
+}

@@ -372,15 +372,11 @@ impl<F: Flush> PageTables<F> {
         for desc in unlinked {
             self.free_below(cpu, desc, self.first_level).await;
         }
+        let new = cpu.new_root(space).await;
+        self.pgd[space.0 as usize].write(cpu, new).await;
         cpu.free(root).await;
-        let root = cpu.new_root(space).await;
-        self.pgd[space.0 as usize].write(cpu, root).await;
         lock.unlock(cpu).await;
-        if root == 0 {
-            Done::Exhausted
-        } else {
-            Done::Yes
-        }
+        if new == 0 { Done::Exhausted } else { Done::Yes }
     }
 
     /// Frees what an unlinked descriptor of this level leads to.

@@ -4,6 +4,8 @@
 mod fuzz;
 mod input;
 mod list;
+mod replay;
+mod run;
 mod sabotage;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +23,12 @@ struct Cli {
 enum Command {
     /// List variants, their defects, and rules.
     List(list::Args),
+    /// Search without an instrumented build: random, sticky and PCT schedules on all cores.
+    Run(run::Args),
+    /// Run one scenario and report.
+    Replay(replay::Args),
+    /// Make a scenario that breaks a rule as small as it gets.
+    Minimize(replay::MinimizeArgs),
     /// Ignore one TLBI, barrier, lock or store at a time, and see whether anybody notices.
     Sabotage(sabotage::Args),
     /// Fuzz with libFuzzer: builds the instrumented target and runs it.
@@ -35,6 +43,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse(); // exits with 2 on bad usage
     let done = match cli.command {
         Command::List(args) => list::list(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Minimize(args) => replay::minimize(&args),
         Command::Sabotage(args) => sabotage::sabotage(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
     };

@@ -76,7 +76,8 @@ impl Hardware {
         Some(match self.rng.u8(..16) {
             0 => Slot::Evict { cpu, va: None },
             1 => Slot::Evict { cpu, va: Some(va) },
-            2..4 => Slot::Deliver { cpu },
+            2 => Slot::Deliver { cpu, last: false },
+            3 => Slot::Deliver { cpu, last: true },
             4 => {
                 let picks = [Pick::Oldest, Pick::Newest, Pick::Abort, Pick::Mix];
                 Slot::Resolve { cpu, pick: picks[self.rng.usize(..4)] }

@@ -4,9 +4,9 @@
 use super::run::Run;
 use super::text;
 use super::topic::Topic;
-use super::words::{self, site};
+use super::words::site;
 use crate::names::{self, Role};
-use shootdown_machine::arm64::{HCR_VM, ttbr};
+use shootdown_machine::arm64::{HCR_VM, Reg, ttbr};
 use shootdown_machine::{Act, Event};
 
 /// Items of a history, not yet in order.
@@ -98,13 +98,11 @@ pub fn believed(run: &Run<'_>, cpu: u8, at: usize) -> Option<(String, String, Op
     differs.then(|| (names::full(run.state, word), said, since.map(|w| w.at)))
 }
 
-/// That belief as a sentence; empty if allocator and registers agree.
+/// That belief as a clause; empty if allocator and registers agree.
 pub fn out_of_sync(run: &Run<'_>, cpu: u8, at: usize) -> String {
     let Some((name, value, since)) = believed(run, cpu, at) else { return String::new() };
     let since = since.map_or(String::new(), |i| format!(" since step {}", run.step(i)));
-    format!(" But {name} is {value}{since}: the allocator believes asid {{}} unused here.")
-        .replace(" the allocator believes asid {} unused here.", " out of step with the register.")
-        .replace(words::site as usize as u64 as u8 as char, "")
+    format!("{name} says {value}{since}")
 }
 
 /// The life of the tags concerned: every time that an allocator's variable gained or lost
@@ -119,18 +117,16 @@ pub fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
             continue;
         }
         let full = names::full(run.state, w.word);
-        let what = if generation { "a rollover, " } else { "" };
+        let what = if generation { " a rollover" } else { "" };
         let change = names::change(name, w.old, w.new);
-        history.add(w.at, format!("{what}{full}: {change}, {} ({})", by(run, w.cpu, w.at), site(w.site)));
+        history.add(w.at, format!("cpu{} {full}: {change} ({}){what}", w.cpu, site(w.site)));
     }
     for (at, (_, event)) in run.trace.iter().enumerate() {
         if let Event::Did { cpu, act: Act::Msr(reg, value), site: s, .. } = *event {
-            use shootdown_machine::arm64::Reg;
             let tagged = matches!(reg, Reg::Ttbr1 | Reg::Vttbr) && topic.tags.contains(&ttbr::tag(value));
             if tagged {
                 let value = run.register(reg, value, at);
-                let who = by(run, cpu, at);
-                history.add(at, format!("{} := {value}, {who} ({})", reg.name(), site(s)));
+                history.add(at, format!("cpu{cpu} {} := {value} ({})", reg.name(), site(s)));
             }
         }
     }

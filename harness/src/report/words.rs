@@ -4,9 +4,7 @@
 use super::run::{Run, after};
 use crate::names;
 use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Reg, Stage, ttbr};
-use shootdown_machine::{
-    Access, Act, Entry, Life, Outcome, PAGE, Rmw, Site, Use, Va, Word, level_size,
-};
+use shootdown_machine::{Access, Act, Entry, Life, Outcome, PAGE, Rmw, Site, Use, Va, Word};
 use shootdown_oracle::Facts;
 
 /// A step in words: what, and what it found or left there.
@@ -76,7 +74,7 @@ impl Run<'_> {
         };
         let name = |life| if root(pa) { "pgd of " } else { "table of " }.to_owned() + &space(life);
         match (self.tables.usage(pa, at), self.tables.was(pa, at)) {
-            (Use::Table(None), _) => "reserved table".into(),
+            (Use::Table(None), _) => "reserved".into(),
             (Use::Table(life), _) => name(life),
             (Use::Free, Use::Table(life)) => format!("freed {}", name(life)),
             _ => format!("frame {pa:#x}"),
@@ -257,9 +255,9 @@ impl Run<'_> {
         let at = range(e.va, e.size);
         format!("{kind} {global}{}{cnp}, {at}, to {target}", tag(e))
     }
+}
 
-    /// First address and length of what a descriptor of a level translates.
-    pub fn covered(&self, pa: u64, at: usize) -> Option<(Va, u64)> {
-        self.tables.place(pa, at).map(|p| (p.va, level_size(p.level)))
-    }
+/// "cpu1", or "cpu0 and cpu1".
+pub fn cpus(cpus: &[u8]) -> String {
+    super::text::list(&cpus.iter().map(|c| format!("cpu{c}")).collect::<Vec<_>>())
 }

@@ -282,7 +282,7 @@ impl Swarm {
                     Some(self.va(rng))
                 },
             },
-            2 => Slot::Deliver { cpu },
+            2 => Slot::Deliver { cpu, last: percent(rng, 30) },
             3 => Slot::Resolve {
                 cpu,
                 pick: any(rng, Pick::ALL),

@@ -131,7 +131,15 @@ impl<'a> Parser<'a> {
                 };
                 Slot::Evict { cpu, va }
             }
-            b"deliver" => Slot::Deliver { cpu: self.cpu()? },
+            b"deliver" => {
+                let cpu = self.cpu()?;
+                let word = self.lex.word();
+                let last = word.text == b"last";
+                if !last && !word.text.is_empty() {
+                    self.lex.overlook(word, What::Want("`last`, `,` or the end of the line"))?;
+                }
+                Slot::Deliver { cpu, last }
+            }
             b"ipi" => Slot::Ipi { cpu: self.cpu()? },
             b"resolve" => {
                 let cpu = self.cpu()?;

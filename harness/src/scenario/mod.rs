@@ -115,10 +115,12 @@ pub enum Slot {
         /// The address, or `None` for the oldest entry.
         va: Option<Va>,
     },
-    /// The oldest TLBI still on its way to this CPU arrives.
+    /// A TLBI still on its way to this CPU arrives: the oldest, or out of order the last.
     Deliver {
         /// Which CPU.
         cpu: u8,
+        /// The last to be issued.
+        last: bool,
     },
     /// The oldest IPI still on its way to this CPU arrives.
     Ipi {

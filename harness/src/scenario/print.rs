@@ -182,7 +182,7 @@ fn slot(out: &mut Vec<u8>, slot: &Slot) {
         Slot::Run { cpu, .. } => ("", *cpu),
         Slot::Walk { cpu, .. } => ("walk ", *cpu),
         Slot::Evict { cpu, .. } => ("evict ", *cpu),
-        Slot::Deliver { cpu } => ("deliver ", *cpu),
+        Slot::Deliver { cpu, .. } => ("deliver ", *cpu),
         Slot::Ipi { cpu } => ("ipi ", *cpu),
         Slot::Resolve { cpu, .. } => ("resolve ", *cpu),
     };
@@ -200,6 +200,7 @@ fn slot(out: &mut Vec<u8>, slot: &Slot) {
             }
         }
         Slot::Evict { va: Some(va), .. } => address(out, *va),
+        Slot::Deliver { last: true, .. } => out.extend_from_slice(b" last"),
         Slot::Evict { va: None, .. } | Slot::Deliver { .. } | Slot::Ipi { .. } => {}
         Slot::Resolve { pick, .. } => {
             out.push(b' ');

@@ -54,7 +54,7 @@ fn fit_slot(slot: &mut Slot, cpus: u8) {
             *cpu %= cpus;
             va.iter_mut().for_each(fit_va);
         }
-        Slot::Deliver { cpu } | Slot::Ipi { cpu } | Slot::Resolve { cpu, .. } => *cpu %= cpus,
+        Slot::Deliver { cpu, .. } | Slot::Ipi { cpu } | Slot::Resolve { cpu, .. } => *cpu %= cpus,
     }
 }
 

@@ -101,7 +101,7 @@ fn owed(
         return None;
     };
     facts.cpus[cpu as usize].debts.iter().find_map(|debt| {
-        let what = wrong(debt, debt.best.as_ref()?)?;
+        let what = debt.best.iter().flatten().find_map(|covering| wrong(debt, covering))?;
         let space = Facts::name(Some(debt.life));
         Some(Breach {
             cpu: Some(cpu),

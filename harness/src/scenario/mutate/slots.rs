@@ -63,7 +63,7 @@ pub(super) fn tweak_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
         Slot::Run { cpu, .. }
         | Slot::Walk { cpu, .. }
         | Slot::Evict { cpu, .. }
-        | Slot::Deliver { cpu }
+        | Slot::Deliver { cpu, .. }
         | Slot::Ipi { cpu }
         | Slot::Resolve { cpu, .. }
             if other_cpu =>
@@ -83,7 +83,8 @@ pub(super) fn tweak_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
         },
         Slot::Evict { va, .. } => *va = rng.bool().then(|| swarm.va(rng)),
         Slot::Resolve { pick, .. } => *pick = any(rng, Word::ALL),
-        Slot::Deliver { .. } | Slot::Ipi { .. } => {}
+        Slot::Deliver { last, .. } => *last = !*last,
+        Slot::Ipi { .. } => {}
     }
     s.schedule[at] != before
 }

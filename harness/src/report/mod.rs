@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The report of a finding, for a mail: plain ASCII, 75 columns, in the order in which a
+//! maintainer reads. What broke; the history of the TLB entry; the interleaving; the TLBs
+//! against the reference; the reproducer.
+
+mod columns;
+mod entry;
+mod history;
+mod other;
+mod rows;
+mod run;
+mod tables;
+mod text;
+mod tlbs;
+mod topic;
+mod words;
+
+use crate::check::{self, Found};
+use crate::exec::{Bench, Input};
+use crate::scenario::{Scenario, print};
+use core::fmt;
+use run::{Boot, Run};
+use shootdown_machine::{Config, Op};
+use shootdown_oracle::Class;
+use topic::Topic;
+
+/// A report, by its parts. Each is text that ends with a line feed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// What broke: rule, variant, step; why the rule must hold; what the variant follows.
+    pub what: String,
+    /// How it came to that.
+    pub history: String,
+    /// Who did what, in order.
+    pub interleaving: String,
+    /// What the TLBs hold, against what they may hold.
+    pub tlbs: String,
+    /// The scenario, and how to run it.
+    pub reproducer: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [&self.what, &self.history, &self.interleaving, &self.tlbs, &self.reproducer];
+        let mut first = true;
+        for part in parts.into_iter().filter(|p| !p.is_empty()) {
+            if !first {
+                writeln!(f)?;
+            }
+            first = false;
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+/// The report of a finding as text.
+pub fn report(bench: &mut Bench, scenario: &Scenario, found: &Found) -> String {
+    Report::new(bench, scenario, found).to_string()
+}
+
+impl Report {
+    /// Runs the scenario's variant again, and explains what it finds there. `found` is what
+    /// [`check::check`] gave for this scenario.
+    pub fn new(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Report {
+        let switches = needed(bench, scenario, found);
+        let boot = boot(bench, scenario, found);
+        let input = Input { trace: true, ..check::input(scenario) };
+        check::run_one(bench, found.by, scenario, input);
+        let state = bench.machine.state();
+        let run = Run::new(boot, &state, &bench.oracle.facts, &found.finding, &bench.trace);
+        let topic = Topic::of(&run);
+        let mut report = Report::default();
+        what(&run, found, &switches, &mut report.what);
+        if topic.entry.is_some() {
+            entry::tell(&run, &topic, &mut report.history);
+        } else {
+            other::tell(&run, &topic, &mut report.history);
+        }
+        if topic.tagging && !topic.tags.is_empty() {
+            tags(&run, &topic, &mut report.history);
+        }
+        columns::tell(&rows::rows(&run, &topic), &mut report.interleaving);
+        tlbs::tell(&run, &topic, &mut report.tlbs);
+        reproducer(scenario, found, &mut report.reproducer);
+        for part in [&mut report.what, &mut report.history, &mut report.interleaving, &mut report.tlbs] {
+            *part = text::ascii(part);
+        }
+        report
+    }
+}
+
+/// The machine as the variant's boot leaves it.
+fn boot(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Boot {
+    let programs: Vec<Vec<Op>> = vec![Vec::new(); scenario.programs.len().max(4)];
+    let input = Input { programs: &programs, ..check::input(scenario) };
+    check::run(bench, found.by, input, |_| ());
+    Boot::of(&bench.machine.state())
+}
+
+/// The switches without which the rule is not broken: each is turned off in turn.
+fn needed(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Vec<&'static str> {
+    type Off = fn(&mut Config) -> bool;
+    let all: [(&str, Off); 2] = [
+        ("ooc", |c| core::mem::take(&mut c.switches.out_of_context)),
+        ("inflight", |c| core::mem::take(&mut c.switches.inflight)),
+    ];
+    let mut needed = Vec::new();
+    for (name, off) in all {
+        let mut without = scenario.clone();
+        if !off(&mut without.machine) {
+            continue;
+        }
+        let result = check::run_one(bench, found.by, &without, check::input(&without));
+        let same = result.finding.is_some_and(|f| f.rule.name == found.finding.rule.name);
+        if !same {
+            needed.push(name);
+        }
+    }
+    needed
+}
+
+/// What broke.
+fn what(run: &Run<'_>, found: &Found, switches: &[&str], out: &mut String) {
+    let (rule, by) = (found.finding.rule, found.by);
+    let first = format!("{} broken by {} at step {}", rule.name, by.name(), found.finding.step);
+    text::heading(out, &first);
+    text::paragraph(out, 2, &format!("{}.", text::sites(&found.finding.breach.what)));
+    out.push('\n');
+    text::hang(out, "  Rule     ", &format!("{} ({}).", rule.why, rule.class.name()));
+    let source = by.info.source;
+    text::hang(out, "  Variant  ", &format!("{}, after {}: {}.", by.info.name, source.tree, source.files));
+    if let Some(defect) = by.defect {
+        text::hang(out, "  Defect   ", &format!("{}: {}.", defect.name, defect.about));
+        text::hang(out, "           ", &format!("[{}]", defect.source));
+    }
+    if !switches.is_empty() {
+        let text = format!("needs the switches {} (docs/machine.md).", switches.join(" "));
+        text::hang(out, "  Machine  ", &text);
+    }
+    if rule.class == Class::Differential {
+        let text = format!("the run has {} steps.", run.state.step);
+        text::hang(out, "  Run      ", &text);
+    }
+}
+
+/// The life of the tags.
+fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
+    let kind = if run.state.cpus[0].regs.hcr & shootdown_machine::arm64::HCR_VM != 0 { "vmid" } else { "asid" };
+    let numbers: Vec<String> = topic.tags.iter().map(|t| format!("{kind} {t}")).collect();
+    text::heading(out, &format!("History of {}", text::list(&numbers)));
+    history::tags(run, topic, out);
+}
+
+/// The scenario, with the finding as its expectation.
+fn reproducer(scenario: &Scenario, found: &Found, out: &mut String) {
+    let mut scenario = scenario.clone();
+    if found.finding.rule.name != "one-result" {
+        scenario.variants = vec![found.by.choice()];
+    }
+    scenario.expect = Some(found.expect());
+    text::heading(out, "To reproduce, save what follows as FILE and run: shootdown replay FILE");
+    out.push_str(&print(&scenario));
+}
