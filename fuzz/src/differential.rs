@@ -25,7 +25,10 @@ struct Heart {
 impl Heart {
     fn asked() -> Option<Heart> {
         std::env::var_os(breach::ASK_HEARTBEAT)?;
-        Some(Heart { runs: 0, last: Instant::now() })
+        Some(Heart {
+            runs: 0,
+            last: Instant::now(),
+        })
     }
 
     fn run(&mut self) {
@@ -46,9 +49,11 @@ impl Session {
     /// to the fuzzer and no finding.
     fn new() -> Session {
         match subjects::subjects() {
-            Ok(subjects) => {
-                Session { bench: Bench::default(), subjects, heart: Heart::asked() }
-            }
+            Ok(subjects) => Session {
+                bench: Bench::default(),
+                subjects,
+                heart: Heart::asked(),
+            },
             Err(message) => {
                 eprintln!("{}: {message}", subjects::ENVIRONMENT);
                 std::process::exit(2);
@@ -69,7 +74,11 @@ pub fn init() {
 /// expects, do not matter here.
 pub fn run(scenario: &Scenario) {
     SESSION.with_borrow_mut(|session| {
-        let Session { bench, subjects, heart } = session;
+        let Session {
+            bench,
+            subjects,
+            heart,
+        } = session;
         if let Some(heart) = heart {
             heart.run();
         }

@@ -124,7 +124,10 @@ mod tests {
         let (mut a, mut b, mut out) = (vec![0; 4096], vec![0; 4096], vec![0; 4096]);
         let mut made = 0;
         for seed in 0..500 {
-            let (x, y) = (mutate(&mut a, 0, 4096, seed), mutate(&mut b, 0, 4096, seed + 500));
+            let (x, y) = (
+                mutate(&mut a, 0, 4096, seed),
+                mutate(&mut b, 0, 4096, seed + 500),
+            );
             let size = crossover(&a[..x], &b[..y], &mut out, seed);
             made += usize::from(size > 0);
             assert!(size == 0 || scenario::parse(&out[..size]).is_ok());

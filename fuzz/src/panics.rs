@@ -73,7 +73,11 @@ mod tests {
     fn every_rule_has_its_function() {
         let panics = super::panics();
         for rule in shootdown_oracle::RULES {
-            assert!(panics.iter().any(|(name, _)| *name == rule.name), "{} has none", rule.name);
+            assert!(
+                panics.iter().any(|(name, _)| *name == rule.name),
+                "{} has none",
+                rule.name
+            );
         }
         assert_eq!(panics.len(), shootdown_oracle::RULES.len());
     }

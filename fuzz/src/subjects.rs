@@ -34,16 +34,31 @@ mod tests {
     use super::*;
 
     fn names(named: &str, program: &str) -> Vec<String> {
-        choose(named, program).unwrap().iter().map(Subject::name).collect()
+        choose(named, program)
+            .unwrap()
+            .iter()
+            .map(Subject::name)
+            .collect()
     }
 
     #[test]
     fn the_environment_goes_before_the_name() {
-        assert_eq!(names("arm64-asid/B-1, naive", "canary"), ["arm64-asid/B-1", "naive"]);
+        assert_eq!(
+            names("arm64-asid/B-1, naive", "canary"),
+            ["arm64-asid/B-1", "naive"]
+        );
         assert_eq!(names("", "canary"), ["canary"]);
         assert_eq!(names(" ", "differential-kvm-vmid"), ["kvm-vmid"]);
         assert!(names("", "differential").len() > 1);
-        assert!(choose("arm64-asid/none", "").unwrap_err().contains("no defect \"none\""));
-        assert!(choose("no-such", "").unwrap_err().contains("no variant \"no-such\""));
+        assert!(
+            choose("arm64-asid/none", "")
+                .unwrap_err()
+                .contains("no defect \"none\"")
+        );
+        assert!(
+            choose("no-such", "")
+                .unwrap_err()
+                .contains("no variant \"no-such\"")
+        );
     }
 }

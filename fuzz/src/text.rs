@@ -21,9 +21,18 @@ pub fn run(data: &[u8]) {
     match scenario::parse(data) {
         Ok(scenario) => inverse(&scenario),
         Err(error) => {
-            assert!(error.line >= 1 && error.column >= 1, "no such place: {error:?}");
-            assert!(error.offset + error.length <= data.len(), "beyond the text: {error:?}");
-            assert!(!error.message.is_empty() && !error.expected.is_empty(), "{error:?}");
+            assert!(
+                error.line >= 1 && error.column >= 1,
+                "no such place: {error:?}"
+            );
+            assert!(
+                error.offset + error.length <= data.len(),
+                "beyond the text: {error:?}"
+            );
+            assert!(
+                !error.message.is_empty() && !error.expected.is_empty(),
+                "{error:?}"
+            );
         }
     }
     if let Some(mut scenario) = scenario::parse_lenient(data) {

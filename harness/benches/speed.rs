@@ -34,7 +34,13 @@ fn subjects() -> Vec<String> {
 
 /// Steps of one round over the scenarios, divided evenly: what one run of the bench counts.
 fn mean_steps(bench: &mut Bench, by: &[Subject], list: &[Scenario]) -> u64 {
-    let steps = |s| check(bench, s, by).results.iter().map(|r| r.cost.steps).sum::<u64>();
+    let steps = |s| {
+        check(bench, s, by)
+            .results
+            .iter()
+            .map(|r| r.cost.steps)
+            .sum::<u64>()
+    };
     list.iter().map(steps).sum::<u64>() / list.len() as u64
 }
 
@@ -43,10 +49,14 @@ fn variant(bencher: Bencher<'_, '_>, name: &str) {
     let by = Subject::parse(name).expect("a name from the list");
     let (list, at, mut bench) = (scenarios(), Cell::new(0), Bench::default());
     let steps = mean_steps(&mut bench, &[by], &list);
-    bencher.counter(ItemsCount::new(steps)).bench_local(move || {
-        let scenario = next(&list, &at);
-        run_one(&mut bench, by, scenario, input(scenario)).finding.is_some()
-    });
+    bencher
+        .counter(ItemsCount::new(steps))
+        .bench_local(move || {
+            let scenario = next(&list, &at);
+            run_one(&mut bench, by, scenario, input(scenario))
+                .finding
+                .is_some()
+        });
 }
 
 #[divan::bench]
@@ -56,7 +66,11 @@ fn differential(bencher: Bencher<'_, '_>) {
     let steps = mean_steps(&mut bench, &subjects, &list);
     bencher
         .counter(ItemsCount::new(steps))
-        .bench_local(move || check(&mut bench, next(&list, &at), &subjects).found.is_some());
+        .bench_local(move || {
+            check(&mut bench, next(&list, &at), &subjects)
+                .found
+                .is_some()
+        });
 }
 
 #[divan::bench]

@@ -45,7 +45,11 @@ impl Line {
     pub fn parse(line: &str) -> Option<Line> {
         let (head, what) = line.trim().strip_prefix(MARK)?.split_once(": ")?;
         let (rule, by) = head.strip_prefix(" rule=")?.split_once(" by=")?;
-        Some(Line { rule: rule.to_owned(), by: by.to_owned(), what: what.to_owned() })
+        Some(Line {
+            rule: rule.to_owned(),
+            by: by.to_owned(),
+            what: what.to_owned(),
+        })
     }
 }
 

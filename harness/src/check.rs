@@ -46,13 +46,18 @@ impl Subject {
             Some((variant, defect)) => (variant, Some(defect.to_owned())),
             None => (text, None),
         };
-        Subject::find(&Choice { variant: variant.to_owned(), defect })
+        Subject::find(&Choice {
+            variant: variant.to_owned(),
+            defect,
+        })
     }
 
     /// Every variant that must never break a rule.
     pub fn sound() -> Vec<Subject> {
         let all = shootdown_variants::all().iter();
-        all.filter(|info| !info.canary).map(|info| Subject { info, defect: None }).collect()
+        all.filter(|info| !info.canary)
+            .map(|info| Subject { info, defect: None })
+            .collect()
     }
 
     /// Those that a scenario names, or the sound ones if it names none.
@@ -69,7 +74,10 @@ impl Subject {
     /// As a scenario names it.
     pub fn choice(&self) -> Choice {
         let defect = self.defect.map(|d| d.name.to_owned());
-        Choice { variant: self.info.name.to_owned(), defect }
+        Choice {
+            variant: self.info.name.to_owned(),
+            defect,
+        }
     }
 
     /// As text.
@@ -94,7 +102,10 @@ impl Found {
     /// The expectation that a scenario has of it.
     pub fn expect(&self) -> crate::scenario::Expect {
         let rule = self.finding.rule.name.to_owned();
-        crate::scenario::Expect::Breach { rule, by: self.by.choice() }
+        crate::scenario::Expect::Breach {
+            rule,
+            by: self.by.choice(),
+        }
     }
 }
 
@@ -134,9 +145,21 @@ impl<F: FnOnce(&mut dyn Exec)> Visitor for Run<'_, F> {
 }
 
 /// Runs a variant under a schedule. The verdict is the bench's oracle's.
-pub fn run(bench: &mut Bench, by: Subject, mut input: Input<'_>, schedule: impl FnOnce(&mut dyn Exec)) {
+pub fn run(
+    bench: &mut Bench,
+    by: Subject,
+    mut input: Input<'_>,
+    schedule: impl FnOnce(&mut dyn Exec),
+) {
     input.defect = by.defect.map(|d| d.name);
-    shootdown_variants::ports::visit(by.info.name, Run { bench, input, schedule });
+    shootdown_variants::ports::visit(
+        by.info.name,
+        Run {
+            bench,
+            input,
+            schedule,
+        },
+    );
 }
 
 /// The input that a scenario is.
@@ -160,7 +183,11 @@ pub fn run_one(bench: &mut Bench, by: Subject, scenario: &Scenario, input: Input
         }
     });
     let finding = bench.oracle.finding.clone();
-    RunResult { by, finding, cost: bench.machine.state().cost }
+    RunResult {
+        by,
+        finding,
+        cost: bench.machine.state().cost,
+    }
 }
 
 /// Runs a scenario on each of `subjects`, and compares their results. Stops at the first
@@ -191,10 +218,16 @@ pub fn check(bench: &mut Bench, scenario: &Scenario, subjects: &[Subject]) -> Ou
                 by.name(),
                 at.space
             );
-            let breach = Breach { va: Some(va), ..Breach::new(what) };
+            let breach = Breach {
+                va: Some(va),
+                ..Breach::new(what)
+            };
             let rule = &shootdown_oracle::rules::one_result::RULE;
             let step = bench.machine.state().step;
-            outcome.found = Some(Found { by, finding: Finding { rule, step, breach } });
+            outcome.found = Some(Found {
+                by,
+                finding: Finding { rule, step, breach },
+            });
             return outcome;
         }
     }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 /// If a folder or file cannot be read, or a file is no scenario; the message says which and
 /// where.
 pub fn load(folder: &Path) -> io::Result<Vec<(PathBuf, Scenario)>> {
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(folder)?.map(|e| Ok(e?.path())).collect::<io::Result<_>>()?;
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?
+        .map(|e| Ok(e?.path()))
+        .collect::<io::Result<_>>()?;
     entries.sort();
     let mut scenarios = Vec::new();
     for path in entries {
@@ -20,8 +21,8 @@ pub fn load(folder: &Path) -> io::Result<Vec<(PathBuf, Scenario)>> {
             scenarios.extend(load(&path)?);
         } else if path.extension().is_some_and(|e| e == "scenario") {
             let text = std::fs::read(&path)?;
-            let scenario = parse(&text)
-                .map_err(|e| io::Error::other(format!("{}: {e}", path.display())))?;
+            let scenario =
+                parse(&text).map_err(|e| io::Error::other(format!("{}: {e}", path.display())))?;
             scenarios.push((path, scenario));
         }
     }
@@ -30,5 +31,6 @@ pub fn load(folder: &Path) -> io::Result<Vec<(PathBuf, Scenario)>> {
 
 /// The root of the checkout that contains `from`: the folder with `corpus` and `variants`.
 pub fn checkout(from: &Path) -> Option<&Path> {
-    from.ancestors().find(|f| f.join("corpus").is_dir() && f.join("variants/src/ports").is_dir())
+    from.ancestors()
+        .find(|f| f.join("corpus").is_dir() && f.join("variants/src/ports").is_dir())
 }

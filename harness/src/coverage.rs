@@ -16,7 +16,10 @@ pub struct Coverage {
 
 impl Default for Coverage {
     fn default() -> Self {
-        Coverage { counters: Box::new([0; COUNTERS]), goals: BTreeSet::new() }
+        Coverage {
+            counters: Box::new([0; COUNTERS]),
+            goals: BTreeSet::new(),
+        }
     }
 }
 

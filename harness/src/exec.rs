@@ -115,7 +115,9 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
             slots.handler = None;
             return true;
         }
-        let Some(op) = slots.op.as_mut().as_pin_mut() else { return true };
+        let Some(op) = slots.op.as_mut().as_pin_mut() else {
+            return true;
+        };
         if op.poll(&mut context) == Poll::Pending {
             return false;
         }
@@ -133,13 +135,19 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                 let next = self.machine.state_mut().cpus[c].next.take();
                 self.machine.state_mut().set_irqs_off(cpu, true);
                 let future = (self.start)(self.machine.cpu(cpu), Work::Ipi(ipi.message));
-                self.cpus[c].handler = Some(Handler { ipi, future: Box::pin(future), next });
+                self.cpus[c].handler = Some(Handler {
+                    ipi,
+                    future: Box::pin(future),
+                    next,
+                });
                 self.poll(cpu); // a handler without a step is done at once
             }
         }
         while self.machine.state().cpus[c].next.is_none() {
             let index = self.cpus[c].index;
-            let Some(op) = self.programs[c].get(index) else { return false };
+            let Some(op) = self.programs[c].get(index) else {
+                return false;
+            };
             self.cpus[c].index += 1;
             let future = (self.start)(self.machine.cpu(cpu), Work::Op(index as u8, *op));
             self.cpus[c].op.as_mut().set(Some(future));
@@ -204,7 +212,9 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                 let mut left = *nth;
                 while !self.over && self.announce(cpu) {
                     let state = self.machine.state();
-                    let here = state.cpus[cpu as usize].next.is_some_and(|a| named(&state, &a, name));
+                    let here = state.cpus[cpu as usize]
+                        .next
+                        .is_some_and(|a| named(&state, &a, name));
                     drop(state);
                     left -= u16::from(here);
                     if left == 0 || !self.step(cpu) {
@@ -240,8 +250,8 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                 }
                 continue;
             }
-            let arrived = (0..self.cpus.len() as u8)
-                .any(|cpu| self.machine.state_mut().deliver_ipi(cpu));
+            let arrived =
+                (0..self.cpus.len() as u8).any(|cpu| self.machine.state_mut().deliver_ipi(cpu));
             if arrived {
                 continue;
             }
@@ -268,7 +278,12 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
         let known = |cpu: u8| (cpu as usize) < self.cpus.len();
         match slot {
             Slot::Run { cpu, stop } if known(*cpu) => self.run_slot(*cpu, stop),
-            Slot::Walk { cpu, va, old, steps } if known(*cpu) => {
+            Slot::Walk {
+                cpu,
+                va,
+                old,
+                steps,
+            } if known(*cpu) => {
                 self.machine.state_mut().walk(*cpu, *va, *old, *steps);
                 self.judge();
             }
@@ -315,7 +330,13 @@ pub fn execute<V: Variant>(
     schedule: impl FnOnce(&mut dyn Exec),
 ) {
     let config = V::machine(input.config).clamp();
-    let Bench { machine, oracle, coverage, trace, events } = bench;
+    let Bench {
+        machine,
+        oracle,
+        coverage,
+        trace,
+        events,
+    } = bench;
     let machine = &*machine;
     machine.reset(config);
     let variant = V::boot(&shootdown_machine::Boot::new(machine, input.defect));
@@ -330,7 +351,11 @@ pub fn execute<V: Variant>(
     events.clear();
     let lives = Lives::default();
     let start = |cpu, work| run_op(&variant, &lives, cpu, work);
-    let slots = || Slots { op: Box::pin(None), handler: None, index: 0 };
+    let slots = || Slots {
+        op: Box::pin(None),
+        handler: None,
+        index: 0,
+    };
     let mut core = Core {
         machine,
         oracle,
@@ -338,7 +363,9 @@ pub fn execute<V: Variant>(
         trace,
         events,
         programs: &input.programs[..config.cpus as usize],
-        cpus: core::iter::repeat_with(slots).take(config.cpus as usize).collect(),
+        cpus: core::iter::repeat_with(slots)
+            .take(config.cpus as usize)
+            .collect(),
         start,
         tracing: input.trace,
         last: 0,

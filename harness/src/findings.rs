@@ -24,7 +24,12 @@ pub struct Saved {
 /// # Errors
 /// If the folder cannot be made or the file not be written, or if the scenario does not
 /// break the rule again: then something in a run depends on more than its scenario.
-pub fn save(bench: &mut Bench, scenario: &Scenario, found: &Found, folder: &Path) -> io::Result<Saved> {
+pub fn save(
+    bench: &mut Bench,
+    scenario: &Scenario,
+    found: &Found,
+    folder: &Path,
+) -> io::Result<Saved> {
     let mut alone = scenario.clone();
     if found.finding.rule.name != shootdown_oracle::rules::one_result::RULE.name {
         alone.variants = vec![found.by.choice()];
@@ -43,5 +48,9 @@ pub fn save(bench: &mut Bench, scenario: &Scenario, found: &Found, folder: &Path
     let path = folder.join(format!("{rule}-{by}-{:08x}.scenario", hash >> 32));
     std::fs::write(&path, &text)?;
     let report = crate::report::report(bench, &minimized.scenario, &minimized.found);
-    Ok(Saved { minimized, path, report })
+    Ok(Saved {
+        minimized,
+        path,
+        report,
+    })
 }

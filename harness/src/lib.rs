@@ -12,7 +12,7 @@ pub mod explore;
 pub mod findings;
 pub mod minimize;
 mod names;
-pub mod sabotage;
 mod program;
 pub mod report;
+pub mod sabotage;
 pub mod scenario;

@@ -35,21 +35,40 @@ struct Shrink<'a> {
 /// A sentence, if it names a variant or defect that does not exist.
 pub fn minimize(bench: &mut Bench, scenario: &Scenario) -> Result<Option<Minimized>, String> {
     let mut subjects = Subject::of(scenario)?;
-    let Some(found) = check(bench, scenario, &subjects).found else { return Ok(None) };
+    let Some(found) = check(bench, scenario, &subjects).found else {
+        return Ok(None);
+    };
     // One variant is enough, unless it is the comparison that failed.
     let alone = vec![found.by];
-    let same = check(bench, scenario, &alone).found.is_some_and(|f| is_same(&f, &found));
+    let same = check(bench, scenario, &alone)
+        .found
+        .is_some_and(|f| is_same(&f, &found));
     if same {
         subjects = alone;
     }
     let mut best = scenario.clone();
     best.variants = subjects.iter().map(Subject::choice).collect();
     best.expect = None;
-    let mut shrink = Shrink { bench, subjects, best, found, trials: 0 };
+    let mut shrink = Shrink {
+        bench,
+        subjects,
+        best,
+        found,
+        trials: 0,
+    };
     shrink.all();
-    let Shrink { mut best, found, trials, .. } = shrink;
+    let Shrink {
+        mut best,
+        found,
+        trials,
+        ..
+    } = shrink;
     best.expect = Some(found.expect());
-    Ok(Some(Minimized { scenario: best, found, trials }))
+    Ok(Some(Minimized {
+        scenario: best,
+        found,
+        trials,
+    }))
 }
 
 fn is_same(a: &Found, b: &Found) -> bool {
@@ -208,17 +227,35 @@ impl Shrink<'_> {
     /// Whole walks for partial ones, smaller counts, the last turn to its end.
     fn simplify_slots(&mut self) {
         for at in 0..self.best.schedule.len() {
-            let Some(slot) = self.best.schedule.get(at).cloned() else { return };
+            let Some(slot) = self.best.schedule.get(at).cloned() else {
+                return;
+            };
             let simpler: Vec<Slot> = match slot {
-                Slot::Walk { cpu, va, old, steps } => [(false, None), (old, None), (false, steps)]
+                Slot::Walk {
+                    cpu,
+                    va,
+                    old,
+                    steps,
+                } => [(false, None), (old, None), (false, steps)]
                     .into_iter()
                     .filter(|simple| *simple != (old, steps))
-                    .map(|(old, steps)| Slot::Walk { cpu, va, old, steps })
+                    .map(|(old, steps)| Slot::Walk {
+                        cpu,
+                        va,
+                        old,
+                        steps,
+                    })
                     .collect(),
-                Slot::Run { cpu, stop: Stop::Steps(n) } => [n / 2, n - n / 4, n.saturating_sub(1)]
+                Slot::Run {
+                    cpu,
+                    stop: Stop::Steps(n),
+                } => [n / 2, n - n / 4, n.saturating_sub(1)]
                     .into_iter()
                     .filter(|fewer| *fewer > 0 && *fewer < n)
-                    .map(|n| Slot::Run { cpu, stop: Stop::Steps(n) })
+                    .map(|n| Slot::Run {
+                        cpu,
+                        stop: Stop::Steps(n),
+                    })
                     .collect(),
                 _ => Vec::new(),
             };
@@ -258,8 +295,14 @@ fn cpu_of(slot: &Slot) -> u8 {
 fn tidy(schedule: &mut Vec<Slot>) {
     schedule.dedup_by(|next, slot| match (next, slot) {
         (
-            Slot::Run { cpu: b, stop: Stop::Steps(more) },
-            Slot::Run { cpu: a, stop: Stop::Steps(steps) },
+            Slot::Run {
+                cpu: b,
+                stop: Stop::Steps(more),
+            },
+            Slot::Run {
+                cpu: a,
+                stop: Stop::Steps(steps),
+            },
         ) if a == b && *steps + *more <= crate::scenario::MAX_STEPS => {
             *steps += *more;
             true

@@ -34,7 +34,11 @@ pub fn role(name: &str) -> Role {
     if name.ends_with("generation") {
         Role::Generation
     } else if name.ends_with("asids") || name.ends_with("vmids") {
-        if name.starts_with("reserved") { Role::Reserved } else { Role::Active }
+        if name.starts_with("reserved") {
+            Role::Reserved
+        } else {
+            Role::Active
+        }
     } else if name.ends_with("context_id") || name.ends_with("vmid.id") {
         Role::Id
     } else if name.ends_with("_map") || name.ends_with("pending") {
@@ -61,6 +65,8 @@ pub fn value(name: &str, value: u64) -> String {
     let tag = if is_vmid(name) { "vmid" } else { "asid" };
     let (generation, number) = id(name, value);
     match role(name) {
+        // VMID_ACTIVE_INVALID: a generation, and no number.
+        Role::Active | Role::Reserved if value != 0 && number == 0 => "INVALID".into(),
         Role::Active | Role::Reserved | Role::Id if value != 0 => {
             format!("gen {generation} {tag} {number}")
         }
@@ -73,14 +79,22 @@ pub fn value(name: &str, value: u64) -> String {
 
 /// The numbers of the bits that are set.
 pub fn set(bits: u64) -> String {
-    let numbers = (0..64).filter(|i| bits >> i & 1 == 1).map(|i: u32| i.to_string());
+    let numbers = (0..64)
+        .filter(|i| bits >> i & 1 == 1)
+        .map(|i: u32| i.to_string());
     format!("{{{}}}", numbers.collect::<Vec<_>>().join(","))
 }
 
 /// A change of a variable; what both values have in common is said once.
 pub fn change(name: &str, old: u64, new: u64) -> String {
     let ids = matches!(role(name), Role::Active | Role::Reserved | Role::Id);
-    if ids && old != 0 && new != 0 && id(name, old).0 == id(name, new).0 {
+    if role(name) == Role::Generation {
+        format!("{} -> {}", value(name, old), id(name, new).0)
+    } else if ids
+        && id(name, old).1 != 0
+        && id(name, new).1 != 0
+        && id(name, old).0 == id(name, new).0
+    {
         format!("{} -> {}", value(name, old), id(name, new).1)
     } else {
         format!("{} -> {}", value(name, old), value(name, new))
@@ -113,6 +127,9 @@ mod tests {
         assert_eq!(value("asid_generation", 5 << 16), "gen 5");
         assert_eq!(value("active_asids", 0), "0");
         assert_eq!(value("asid_map", 0b1011), "{0,1,3}");
-        assert_eq!(change("context_id", 1 << 16 | 1, 1 << 16 | 2), "gen 1 asid 1 -> 2");
+        assert_eq!(
+            change("context_id", 1 << 16 | 1, 1 << 16 | 2),
+            "gen 1 asid 1 -> 2"
+        );
     }
 }

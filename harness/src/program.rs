@@ -67,7 +67,12 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
         None => {}
     }
     let page = fresh_page(cpu.id(), index);
-    cpu.emit(Event::Begin { cpu: cpu.id(), index, op, page });
+    cpu.emit(Event::Begin {
+        cpu: cpu.id(),
+        index,
+        op,
+        page,
+    });
     let done = dispatch(variant, lives, cpu, op, Page(page)).await;
     match op {
         Op::Exit(space) => lives.exiting[space.0 as usize].set(false),
@@ -82,7 +87,13 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
             }
         }
     }
-    cpu.emit(Event::End { cpu: cpu.id(), index, op, page, done });
+    cpu.emit(Event::End {
+        cpu: cpu.id(),
+        index,
+        op,
+        page,
+        done,
+    });
 }
 
 async fn dispatch<V: Variant>(
@@ -122,7 +133,11 @@ async fn dispatch<V: Variant>(
 
 fn settle(cpu: Cpu<'_>, space: Option<Space>, switching: bool) {
     let space = space.map(|s| cpu.with(|state| state.life(s)));
-    cpu.emit(Event::Settled { cpu: cpu.id(), space, switching });
+    cpu.emit(Event::Settled {
+        cpu: cpu.id(),
+        space,
+        switching,
+    });
 }
 
 async fn touch<V: Variant>(

@@ -69,7 +69,15 @@ pub fn sites(
     let mut sites = BTreeMap::new();
     let random = core::iter::repeat_with(|| generate(rng)).take(runs as usize);
     for scenario in scenarios.iter().cloned().chain(random) {
-        run_one(bench, by, &scenario, Input { trace: true, ..input(&scenario) });
+        run_one(
+            bench,
+            by,
+            &scenario,
+            Input {
+                trace: true,
+                ..input(&scenario)
+            },
+        );
         let state = bench.machine.state();
         for (_, event) in &bench.trace {
             if let Event::Did { act, site, .. } = event
@@ -77,7 +85,11 @@ pub fn sites(
                 // What the harness itself does is not the port's.
                 && !site.file().starts_with("harness")
             {
-                let site = Site { file: site.file(), line: site.line(), column: site.column() };
+                let site = Site {
+                    file: site.file(),
+                    line: site.line(),
+                    column: site.column(),
+                };
                 sites.entry(site).or_insert_with(|| describe(&state, act));
             }
         }
@@ -109,9 +121,20 @@ pub fn notice(
     let sabotage = Some((site.file, site.line, site.column));
     let random = core::iter::repeat_with(|| generate(rng)).take(most as usize);
     for (runs, scenario) in (1..).zip(scenarios.iter().cloned().chain(random)) {
-        let result = run_one(bench, by, &scenario, Input { sabotage, ..input(&scenario) });
+        let result = run_one(
+            bench,
+            by,
+            &scenario,
+            Input {
+                sabotage,
+                ..input(&scenario)
+            },
+        );
         if let Some(finding) = result.finding {
-            return Some(Noticed { rule: finding.rule.name, runs });
+            return Some(Noticed {
+                rule: finding.rule.name,
+                runs,
+            });
         }
     }
     None

@@ -15,12 +15,18 @@ thread_local! {
 #[test]
 fn differential() {
     let subjects = Subject::sound();
-    bolero::check!().with_iterations(3000).with_max_len(4096).for_each(|bytes: &[u8]| {
-        let scenario = decode(bytes);
-        let found = BENCH.with_borrow_mut(|bench| check(bench, &scenario, &subjects).found);
-        if let Some(found) = found {
-            let (rule, by) = (found.finding.rule.name, found.by.name());
-            panic!("{rule} broken by {by}: {}\n{scenario}", found.finding.breach.what);
-        }
-    });
+    bolero::check!()
+        .with_iterations(3000)
+        .with_max_len(4096)
+        .for_each(|bytes: &[u8]| {
+            let scenario = decode(bytes);
+            let found = BENCH.with_borrow_mut(|bench| check(bench, &scenario, &subjects).found);
+            if let Some(found) = found {
+                let (rule, by) = (found.finding.rule.name, found.by.name());
+                panic!(
+                    "{rule} broken by {by}: {}\n{scenario}",
+                    found.finding.breach.what
+                );
+            }
+        });
 }

@@ -386,7 +386,9 @@ impl State {
     /// a DSB between them orders two.
     pub fn deliver(&mut self, cpu: u8, last: bool) -> bool {
         let inbox = &mut self.cpus[cpu as usize].inbox;
-        let Some(newest) = inbox.len().checked_sub(1) else { return false };
+        let Some(newest) = inbox.len().checked_sub(1) else {
+            return false;
+        };
         let pending = inbox.remove(if last { newest } else { 0 });
         self.step += 1;
         self.apply(cpu, pending);

@@ -195,10 +195,12 @@ impl Tlb {
 
     /// The deepest cached table pointer on the way to `va`.
     pub fn table_for(&self, cpu: u8, tags: Tags, stage: Stage, va: Va) -> Option<Entry> {
-        let fits = |e: &&Entry| {
-            !e.leaf && e.stage == stage && e.covers(va) && e.usable(cpu, tags)
-        };
-        self.entries.iter().filter(fits).max_by_key(|e| e.level).copied()
+        let fits = |e: &&Entry| !e.leaf && e.stage == stage && e.covers(va) && e.usable(cpu, tags);
+        self.entries
+            .iter()
+            .filter(fits)
+            .max_by_key(|e| e.level)
+            .copied()
     }
 
     /// Stores an entry. The one that had its place, or the oldest of a full TLB, is gone.

@@ -179,7 +179,10 @@ impl Reference {
             let mut before = 0;
             while before != cell.len {
                 before = cell.len;
-                for (op, fresh) in in_flight.iter().filter(|(op, _)| pages_of(*op).contains(&page)) {
+                for (op, fresh) in in_flight
+                    .iter()
+                    .filter(|(op, _)| pages_of(*op).contains(&page))
+                {
                     for i in 0..cell.len as usize {
                         if let Some(new) = changed(cell.values[i], *op, page, *fresh) {
                             cell.add(new);
@@ -230,14 +233,34 @@ impl Reference {
 fn changed(old: Value, op: Op, page: usize, fresh: u16) -> Option<Value> {
     let since = u32::MAX;
     match (op, old.page) {
-        (Op::Map(..), None) => Some(Value { page: Some(Page(fresh)), writable: true, since }),
+        (Op::Map(..), None) => Some(Value {
+            page: Some(Page(fresh)),
+            writable: true,
+            since,
+        }),
         (Op::Map(..), Some(_)) | (_, None) => None,
-        (Op::Unmap(..), _) => Some(Value { page: None, writable: false, since }),
-        (Op::Protect(_, _, prot), _) => Some(Value { writable: prot == Prot::Rw, since, ..old }),
-        (Op::Remap(..), _) => Some(Value { page: Some(Page(fresh)), since, ..old }),
+        (Op::Unmap(..), _) => Some(Value {
+            page: None,
+            writable: false,
+            since,
+        }),
+        (Op::Protect(_, _, prot), _) => Some(Value {
+            writable: prot == Prot::Rw,
+            since,
+            ..old
+        }),
+        (Op::Remap(..), _) => Some(Value {
+            page: Some(Page(fresh)),
+            since,
+            ..old
+        }),
         (Op::Collapse(..), _) => {
             let page = Page(fresh + (page % BLOCK_PAGES) as u16);
-            Some(Value { page: Some(page), since, ..old })
+            Some(Value {
+                page: Some(page),
+                since,
+                ..old
+            })
         }
         _ => None,
     }

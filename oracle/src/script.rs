@@ -6,9 +6,7 @@
 //! both CPUs by hand. Space A and B have the pages that every run starts with.
 
 pub use crate::Oracle;
-pub use shootdown_machine::arm64::{
-    Desc, HCR_TGE, HCR_VM, Kind, Reg, Stage, Tlbi, Ttl, ttbr,
-};
+pub use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Kind, Reg, Stage, Tlbi, Ttl, ttbr};
 pub use shootdown_machine::{
     Access, Act, BLOCK_PAGES, Bbm, Boot, Config, Cpu, Domain, Done, Dsb, Event, Machine, Op,
     Outcome, PAGE, Page, Prot, SLOTS, Space, State, Switches, Va, initial_page, slot_pa,

@@ -158,6 +158,7 @@ impl<F: Flush> PageTables<F> {
     /// makes it visible to walkers.
     async fn set_desc(&self, cpu: Cpu<'_>, at: u64, desc: Desc) {
         cpu.pte_write_release(at, desc).await;
+        // Unnoticed: under sc a store is visible to walkers at once.
         cpu.dsb(Dsb::Ishst).await;
     }
 

@@ -16,8 +16,14 @@ pub fn scenario(path: &str) -> Result<Scenario, Failure> {
     };
     read.map_err(|e| miette!("cannot read {path}: {e}"))?;
     let scenario = parse(&bytes).map_err(|e| {
-        let at = format!("{path}, line {}, column {}: {}", e.line, e.column, e.message);
-        let text: String = bytes.iter().map(|b| if b.is_ascii() { *b as char } else { '?' }).collect();
+        let at = format!(
+            "{path}, line {}, column {}: {}",
+            e.line, e.column, e.message
+        );
+        let text: String = bytes
+            .iter()
+            .map(|b| if b.is_ascii() { *b as char } else { '?' })
+            .collect();
         let end = text.len();
         let offset = e.offset.min(end);
         let span = offset..(offset + e.length).min(end);
@@ -40,5 +46,8 @@ pub fn named(names: &[String]) -> Result<Vec<Subject>, Failure> {
     if names.is_empty() {
         return Ok(Subject::sound());
     }
-    names.iter().map(|n| Subject::parse(n).map_err(|e| miette!("{e}"))).collect()
+    names
+        .iter()
+        .map(|n| Subject::parse(n).map_err(|e| miette!("{e}")))
+        .collect()
 }

@@ -23,15 +23,26 @@ pub fn list(args: &Args) -> Result<ExitCode, Failure> {
             continue;
         }
         let canary = if info.canary { " (must fail)" } else { "" };
-        println!("{}{canary}\n    {}\n    after {}", info.name, info.about, info.source.tree);
+        println!(
+            "{}{canary}\n    {}\n    after {}",
+            info.name, info.about, info.source.tree
+        );
         for defect in info.defects {
-            println!("    /{}\n        {}\n        {}", defect.name, defect.about, defect.source);
+            println!(
+                "    /{}\n        {}\n        {}",
+                defect.name, defect.about, defect.source
+            );
         }
     }
     if !args.names {
         println!("\nrules");
         for rule in shootdown_oracle::RULES {
-            println!("    {} ({})\n        {}", rule.name, rule.class.name(), rule.why);
+            println!(
+                "    {} ({})\n        {}",
+                rule.name,
+                rule.class.name(),
+                rule.why
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -66,7 +66,9 @@ fn expected(scenario: &Scenario, outcome: &Outcome) -> bool {
 fn table(outcome: &Outcome) -> String {
     use std::fmt::Write as _;
     let mut out = String::from("no rule is broken\n\n");
-    let head = ["steps", "tlbi", "is", "dsb", "ipi", "lost", "fills", "refill", "faults", "slow"];
+    let head = [
+        "steps", "tlbi", "is", "dsb", "ipi", "lost", "fills", "refill", "faults", "slow",
+    ];
     let _ = write!(out, "{:16}", "");
     for name in head {
         let _ = write!(out, "{name:>7}");
@@ -93,7 +95,11 @@ fn table(outcome: &Outcome) -> String {
         out.push('\n');
     }
     if outcome.results.len() > 1 {
-        let _ = writeln!(out, "\ncompared between variants: {} table slots", outcome.comparable);
+        let _ = writeln!(
+            out,
+            "\ncompared between variants: {} table slots",
+            outcome.comparable
+        );
     }
     out
 }
@@ -104,7 +110,10 @@ pub fn minimize(args: &MinimizeArgs) -> Result<ExitCode, Failure> {
     let mut bench = Bench::default();
     let minimized = crate::minimize::minimize(&mut bench, &scenario).map_err(|e| miette!("{e}"))?;
     let Some(minimized) = minimized else {
-        return Err(miette!("{}: breaks no rule, so there is nothing to keep", args.file));
+        return Err(miette!(
+            "{}: breaks no rule, so there is nothing to keep",
+            args.file
+        ));
     };
     let size = |s: &Scenario| (s.programs.iter().flatten().count(), s.schedule.len());
     let ((ops, slots), (fewer, left)) = (size(&scenario), size(&minimized.scenario));

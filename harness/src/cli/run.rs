@@ -71,7 +71,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         runs as f64 / seconds,
         steps / seconds / 1e6
     );
-    let found = shared.found.into_inner().map_err(|_| miette!("a search thread died"))?;
+    let found = shared
+        .found
+        .into_inner()
+        .map_err(|_| miette!("a search thread died"))?;
     let Some((scenario, found)) = found else {
         println!("no rule is broken");
         return Ok(ExitCode::SUCCESS);
@@ -88,8 +91,9 @@ fn search(args: &Args, subjects: &[Subject], job: u64, shared: &Shared) {
     let mut rng = fastrand::Rng::with_seed(args.seed.wrapping_mul(1 << 20).wrapping_add(job));
     let mut runs = 0;
     while !shared.stop.load(Ordering::Relaxed) && args.runs.is_none_or(|most| runs < most) {
-        let strategy =
-            args.strategy.unwrap_or(Strategy::ALL[(runs % Strategy::ALL.len() as u64) as usize]);
+        let strategy = args
+            .strategy
+            .unwrap_or(Strategy::ALL[(runs % Strategy::ALL.len() as u64) as usize]);
         let (scenario, found, steps) =
             try_one(&mut bench, subjects, strategy, runs as usize, &mut rng);
         runs += 1;
@@ -119,7 +123,10 @@ fn progress(args: &Args, shared: &Shared, start: Instant) {
         std::thread::sleep(Duration::from_millis(50));
         let seconds = start.elapsed().as_secs_f64();
         let runs = shared.runs.load(Ordering::Relaxed);
-        let line = format!("{runs} scenarios, {:.0}/s, no finding yet", runs as f64 / seconds);
+        let line = format!(
+            "{runs} scenarios, {:.0}/s, no finding yet",
+            runs as f64 / seconds
+        );
         if terminal {
             bar.set_message(line);
             bar.tick();

@@ -27,8 +27,9 @@ pub struct Args {
 /// Ignores one call site at a time. Exit status 1 if one goes unnoticed without a reason.
 pub fn sabotage(args: &Args) -> Result<ExitCode, Failure> {
     let here = std::env::current_dir().map_err(|e| miette!("{e}"))?;
-    let root = crate::corpus::checkout(&here)
-        .ok_or_else(|| miette!("not inside a checkout of Shootdown: the reasons are in the ports' sources"))?;
+    let root = crate::corpus::checkout(&here).ok_or_else(|| {
+        miette!("not inside a checkout of Shootdown: the reasons are in the ports' sources")
+    })?;
     let corpus = crate::corpus::load(&root.join("corpus")).map_err(|e| miette!("{e}"))?;
     let corpus: Vec<_> = corpus.into_iter().map(|(_, s)| s).collect();
     let mut bench = Bench::default();

@@ -37,8 +37,12 @@ pub enum Strategy {
 
 impl Strategy {
     /// Every strategy.
-    pub const ALL: [Strategy; 4] =
-        [Strategy::Random, Strategy::Sticky, Strategy::Pct, Strategy::Bursts];
+    pub const ALL: [Strategy; 4] = [
+        Strategy::Random,
+        Strategy::Sticky,
+        Strategy::Pct,
+        Strategy::Bursts,
+    ];
 
     fn scheduler(self, rng: &mut Rng, cpus: u8) -> Option<Box<dyn Scheduler>> {
         Some(match self {
@@ -63,7 +67,12 @@ impl Hardware {
     fn new(rng: &mut Rng, cpus: u8) -> Hardware {
         let rate = [0.0, 0.02, 0.1, 0.3][rng.usize(..4)];
         let hot = [[0, PAGE], [4 * PAGE, 5 * PAGE], [PAGE, 7 * PAGE]][rng.usize(..3)];
-        Hardware { rng: rng.fork(), cpus, rate, hot }
+        Hardware {
+            rng: rng.fork(),
+            cpus,
+            rate,
+            hot,
+        }
     }
 
     fn act(&mut self) -> Option<Slot> {
@@ -72,7 +81,11 @@ impl Hardware {
         }
         let cpu = self.rng.u8(..self.cpus);
         let any = self.rng.u64(..PAGES as u64) * PAGE;
-        let va = if self.rng.u8(..4) == 0 { any } else { self.hot[self.rng.usize(..2)] };
+        let va = if self.rng.u8(..4) == 0 {
+            any
+        } else {
+            self.hot[self.rng.usize(..2)]
+        };
         Some(match self.rng.u8(..16) {
             0 => Slot::Evict { cpu, va: None },
             1 => Slot::Evict { cpu, va: Some(va) },
@@ -80,25 +93,52 @@ impl Hardware {
             3 => Slot::Deliver { cpu, last: true },
             4 => {
                 let picks = [Pick::Oldest, Pick::Newest, Pick::Abort, Pick::Mix];
-                Slot::Resolve { cpu, pick: picks[self.rng.usize(..4)] }
+                Slot::Resolve {
+                    cpu,
+                    pick: picks[self.rng.usize(..4)],
+                }
             }
             5 => Slot::Ipi { cpu },
-            6..9 => Slot::Walk { cpu, va, old: true, steps: None },
-            9..12 => Slot::Walk { cpu, va, old: false, steps: Some(self.rng.u8(1..4)) },
-            _ => Slot::Walk { cpu, va, old: false, steps: None },
+            6..9 => Slot::Walk {
+                cpu,
+                va,
+                old: true,
+                steps: None,
+            },
+            9..12 => Slot::Walk {
+                cpu,
+                va,
+                old: false,
+                steps: Some(self.rng.u8(1..4)),
+            },
+            _ => Slot::Walk {
+                cpu,
+                va,
+                old: false,
+                steps: None,
+            },
         })
     }
 }
 
 /// One step of a CPU.
 fn one_step(cpu: u8) -> Slot {
-    Slot::Run { cpu, stop: Stop::Steps(1) }
+    Slot::Run {
+        cpu,
+        stop: Stop::Steps(1),
+    }
 }
 
 /// Adds a slot to a schedule, or to its last turn if that is the same CPU's.
 fn record(schedule: &mut Vec<Slot>, slot: Slot) {
-    if let Slot::Run { cpu, stop: Stop::Steps(1) } = slot
-        && let Some(Slot::Run { cpu: last, stop: Stop::Steps(steps) }) = schedule.last_mut()
+    if let Slot::Run {
+        cpu,
+        stop: Stop::Steps(1),
+    } = slot
+        && let Some(Slot::Run {
+            cpu: last,
+            stop: Stop::Steps(steps),
+        }) = schedule.last_mut()
         && *last == cpu
         && *steps < MAX_STEPS
     {
@@ -121,17 +161,22 @@ pub fn try_one(
     let mut steps = 0;
     if let Some(mut scheduler) = strategy.scheduler(rng, scenario.machine.cpus) {
         let mut schedule = Vec::new();
-        run(bench, subjects[driver % subjects.len()], input(&scenario), |exec| {
-            while schedule.len() < MAX_SLOTS
-                && let Some(slot) = scheduler.next(exec)
-            {
-                let go_on = exec.apply(&slot);
-                record(&mut schedule, slot);
-                if !go_on {
-                    break;
+        run(
+            bench,
+            subjects[driver % subjects.len()],
+            input(&scenario),
+            |exec| {
+                while schedule.len() < MAX_SLOTS
+                    && let Some(slot) = scheduler.next(exec)
+                {
+                    let go_on = exec.apply(&slot);
+                    record(&mut schedule, slot);
+                    if !go_on {
+                        break;
+                    }
                 }
-            }
-        });
+            },
+        );
         scenario.schedule = schedule;
         steps += bench.machine.state().cost.steps;
         let by = subjects[driver % subjects.len()];

@@ -27,7 +27,12 @@ impl Pct {
         let mut order: Vec<u8> = (0..cpus).collect();
         rng.shuffle(&mut order);
         let changes = core::array::from_fn(|_| rng.u32(..LENGTH));
-        Pct { hardware, order, changes, step: 0 }
+        Pct {
+            hardware,
+            order,
+            changes,
+            step: 0,
+        }
     }
 }
 

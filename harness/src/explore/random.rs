@@ -19,7 +19,13 @@ impl Random {
     /// `stay`: probability of staying on a CPU; 0: uniform.
     pub fn new(rng: &mut Rng, cpus: u8, stay: f64) -> Random {
         let hardware = Hardware::new(rng, cpus);
-        Random { rng: rng.fork(), hardware, cpus, stay, last: 0 }
+        Random {
+            rng: rng.fork(),
+            hardware,
+            cpus,
+            stay,
+            last: 0,
+        }
     }
 }
 

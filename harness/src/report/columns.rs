@@ -12,7 +12,10 @@ const STEP: usize = 5;
 
 /// Prints the lines.
 pub fn tell(rows: &[Row], out: &mut String) {
-    heading(out, "Interleaving (~: the hardware's doing; what has no part in it is left out)");
+    heading(
+        out,
+        "Interleaving (~: the hardware's doing; what has no part in it is left out)",
+    );
     let mut cpus: Vec<u8> = rows.iter().map(|r| r.cpu).collect();
     cpus.sort_unstable();
     cpus.dedup();
@@ -21,14 +24,28 @@ pub fn tell(rows: &[Row], out: &mut String) {
         return;
     }
     let narrow = cpus.len() <= 2;
-    let width = if narrow { (COLUMNS - STEP - 1) / cpus.len().max(2) } else { COLUMNS - STEP - 5 };
-    let column = |cpu: u8| if narrow { cpus.iter().position(|c| *c == cpu).unwrap_or(0) } else { 0 };
+    let width = if narrow {
+        (COLUMNS - STEP - 1) / cpus.len().max(2)
+    } else {
+        COLUMNS - STEP - 5
+    };
+    let column = |cpu: u8| {
+        if narrow {
+            cpus.iter().position(|c| *c == cpu).unwrap_or(0)
+        } else {
+            0
+        }
+    };
     let mut lines: Vec<String> = Vec::new();
     for row in rows {
         let mut step = row.step.map_or(String::new(), |s| s.to_string());
         for mut cell in cell(row, width) {
             if !narrow {
-                let who = if step.is_empty() && !row.header { String::new() } else { format!("cpu{}", row.cpu) };
+                let who = if step.is_empty() && !row.header {
+                    String::new()
+                } else {
+                    format!("cpu{}", row.cpu)
+                };
                 cell = format!("{who:<5}{cell}");
             }
             let skip = column(row.cpu) * (width + 1);
@@ -42,7 +59,10 @@ pub fn tell(rows: &[Row], out: &mut String) {
         paragraph(out, STEP, &format!("({skipped} earlier lines left out)"));
     }
     if narrow {
-        let names: Vec<String> = cpus.iter().map(|c| format!("{:<1$}", format!("cpu{c}"), width + 1)).collect();
+        let names: Vec<String> = cpus
+            .iter()
+            .map(|c| format!("{:<1$}", format!("cpu{c}"), width + 1))
+            .collect();
         out.push_str(format!("step {}", names.concat()).trim_end());
         out.push('\n');
     }

@@ -6,8 +6,8 @@ use super::text;
 use super::topic::Topic;
 use super::words::site;
 use crate::names::{self, Role};
-use shootdown_machine::arm64::{HCR_VM, Reg, ttbr};
-use shootdown_machine::{Act, Event};
+use shootdown_machine::arm64::{Reg, ttbr};
+use shootdown_machine::{Act, Event, Life};
 
 /// Items of a history, not yet in order.
 #[derive(Default)]
@@ -26,7 +26,11 @@ impl History {
         self.items.sort_by_key(|i| i.0); // stable: items of one event keep their order
         let skipped = self.items.len().saturating_sub(most);
         if skipped > 0 {
-            text::paragraph(out, text::GUTTER, &format!("({skipped} earlier ones left out)"));
+            text::paragraph(
+                out,
+                text::GUTTER,
+                &format!("({skipped} earlier ones left out)"),
+            );
         }
         for (at, text) in &self.items[skipped..] {
             topic.tell(*at);
@@ -49,7 +53,11 @@ pub fn window(run: &Run<'_>, cpu: u8, at: usize) -> String {
     let after = run.did(cpu, at, true).filter(inside).map(said);
     let announced = || {
         let next = run.state.cpus[cpu as usize].next?;
-        Some(format!("{} ({})", run.brief(next.act, run.trace.len()), site(next.site)))
+        Some(format!(
+            "{} ({})",
+            run.brief(next.act, run.trace.len()),
+            site(next.site)
+        ))
     };
     let after = after.or_else(|| span.end.is_none().then(announced).flatten());
     let place = match (before, after) {
@@ -63,70 +71,140 @@ pub fn window(run: &Run<'_>, cpu: u8, at: usize) -> String {
 
 /// "by cpu0 in "switch D"".
 pub fn by(run: &Run<'_>, cpu: u8, at: usize) -> String {
-    let op = run.span(cpu, at).map_or(String::new(), |s| format!(" in \"{}\"", s.op));
+    let op = run
+        .span(cpu, at)
+        .map_or(String::new(), |s| format!(" in \"{}\"", s.op));
     format!("by cpu{cpu}{op}")
 }
 
 /// The context in a CPU's registers.
 pub fn loaded(run: &Run<'_>, cpu: u8, at: usize) -> String {
     let regs = run.regs(cpu, at);
-    if regs.hcr & HCR_VM != 0 {
-        let table = run.table(ttbr::table(regs.vttbr), at);
+    let name = |pa: u64| run.table(pa, at).replace("reserved", "the reserved table");
+    if run.virtualized() {
+        let table = name(ttbr::table(regs.vttbr));
         format!("{table} and vmid {} in VTTBR", ttbr::tag(regs.vttbr))
     } else {
-        let table = run.table(ttbr::table(regs.ttbr0), at);
-        format!("{table} in TTBR0 and asid {} in TTBR1", ttbr::tag(regs.ttbr1))
+        let table = name(ttbr::table(regs.ttbr0));
+        format!(
+            "{table} in TTBR0 and asid {} in TTBR1",
+            ttbr::tag(regs.ttbr1)
+        )
     }
 }
 
 /// The tag in a CPU's registers, if a table of a space is loaded.
 pub fn tag_of(run: &Run<'_>, cpu: u8, at: usize) -> u16 {
     let regs = run.regs(cpu, at);
-    if regs.hcr & HCR_VM != 0 { ttbr::tag(regs.vttbr) } else { ttbr::tag(regs.ttbr1) }
+    if run.virtualized() {
+        ttbr::tag(regs.vttbr)
+    } else {
+        ttbr::tag(regs.ttbr1)
+    }
 }
 
 /// What the allocator believes that a CPU uses, if that is not what its registers say:
 /// the variable, its value, and when it was written.
 pub fn believed(run: &Run<'_>, cpu: u8, at: usize) -> Option<(String, String, Option<usize>)> {
     let names = &run.state.mem.names;
-    let word = names.iter().position(|n| names::role(n.name) == Role::Active && n.index == Some(cpu))?;
+    let word = names
+        .iter()
+        .position(|n| names::role(n.name) == Role::Active && n.index == Some(cpu))?;
     let (word, name) = (word as u32, names[word].name);
     let value = run.value(word, at);
     let differs = value == 0 || names::id(name, value).1 != tag_of(run, cpu, at);
-    let since = run.writes.iter().rev().find(|w| w.word == word && w.at <= at && w.old != w.new);
+    let since = run
+        .writes
+        .iter()
+        .rev()
+        .find(|w| w.word == word && w.at <= at && w.old != w.new);
     let said = names::value(name, value);
     differs.then(|| (names::full(run.state, word), said, since.map(|w| w.at)))
 }
 
 /// That belief as a clause; empty if allocator and registers agree.
 pub fn out_of_sync(run: &Run<'_>, cpu: u8, at: usize) -> String {
-    let Some((name, value, since)) = believed(run, cpu, at) else { return String::new() };
+    let Some((name, value, since)) = believed(run, cpu, at) else {
+        return String::new();
+    };
     let since = since.map_or(String::new(), |i| format!(" since step {}", run.step(i)));
     format!("{name} says {value}{since}")
 }
 
+/// That the id of a space is of an older generation than the allocator's, as a sentence.
+pub fn outdated(run: &Run<'_>, of: Option<Life>, at: usize) -> Option<String> {
+    let names = &run.state.mem.names;
+    let find = |role: Role, index: Option<u8>| {
+        let word = names
+            .iter()
+            .position(|n| names::role(n.name) == role && n.index == index)?;
+        let value = run.value(word as u32, at);
+        Some((word as u32, names[word].name, value))
+    };
+    let (_, name, id) = find(Role::Id, Some(of?.space.0))?;
+    let (word, generation_name, generation) = find(Role::Generation, None)?;
+    let old = names::id(name, id).0;
+    if id == 0 || old == names::id(generation_name, generation).0 {
+        return None;
+    }
+    let since = run
+        .writes
+        .iter()
+        .rev()
+        .find(|w| w.word == word && w.at <= at)?;
+    let now = names::value(generation_name, generation);
+    Some(format!(
+        "of gen {old}, though {now} began at step {}",
+        run.step(since.at)
+    ))
+}
+
 /// The life of the tags concerned: every time that an allocator's variable gained or lost
-/// one of them, and every new generation.
+/// one of them, every new generation, and every change of the slots of the CPUs concerned.
 pub fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
+    let holders = topic.entry.map_or(Vec::new(), |e| run.holders(&e));
     let mut history = History::default();
     for w in &run.writes {
-        let Some(name) = run.state.mem.names.get(w.word as usize).map(|n| n.name) else { continue };
+        let Some(name) = run.state.mem.names.get(w.word as usize).map(|n| n.name) else {
+            continue;
+        };
         let generation = names::role(name) == Role::Generation;
-        let concerned = topic.has_tag(name, w.old) || topic.has_tag(name, w.new);
+        let slot = matches!(names::role(name), Role::Active | Role::Reserved)
+            && run.state.mem.names[w.word as usize]
+                .index
+                .is_some_and(|i| holders.contains(&i));
+        let concerned = topic.has_tag(name, w.old) || topic.has_tag(name, w.new) || slot;
         if !generation && (!concerned || w.old == w.new) {
             continue;
         }
         let full = names::full(run.state, w.word);
-        let what = if generation { " a rollover" } else { "" };
+        let full = if generation {
+            format!("rollover: {full}")
+        } else {
+            format!("{full}:")
+        };
         let change = names::change(name, w.old, w.new);
-        history.add(w.at, format!("cpu{} {full}: {change} ({}){what}", w.cpu, site(w.site)));
+        history.add(
+            w.at,
+            format!("cpu{} {full} {change} ({})", w.cpu, site(w.site)),
+        );
     }
     for (at, (_, event)) in run.trace.iter().enumerate() {
-        if let Event::Did { cpu, act: Act::Msr(reg, value), site: s, .. } = *event {
-            let tagged = matches!(reg, Reg::Ttbr1 | Reg::Vttbr) && topic.tags.contains(&ttbr::tag(value));
+        if let Event::Did {
+            cpu,
+            act: Act::Msr(reg, value),
+            site: s,
+            ..
+        } = *event
+        {
+            let tagged =
+                matches!(reg, Reg::Ttbr1 | Reg::Vttbr) && topic.tags.contains(&ttbr::tag(value));
             if tagged {
                 let value = run.register(reg, value, at);
-                history.add(at, format!("cpu{cpu} {} := {value} ({})", reg.name(), site(s)));
+                history.add(
+                    at,
+                    format!("cpu{cpu} {} := {value} ({})", reg.name(), site(s)),
+                );
             }
         }
     }

@@ -5,8 +5,10 @@
 
 mod columns;
 mod entry;
+mod given;
 mod history;
 mod other;
+mod passed;
 mod rows;
 mod run;
 mod tables;
@@ -41,7 +43,13 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [&self.what, &self.history, &self.interleaving, &self.tlbs, &self.reproducer];
+        let parts = [
+            &self.what,
+            &self.history,
+            &self.interleaving,
+            &self.tlbs,
+            &self.reproducer,
+        ];
         let mut first = true;
         for part in parts.into_iter().filter(|p| !p.is_empty()) {
             if !first {
@@ -65,10 +73,19 @@ impl Report {
     pub fn new(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Report {
         let switches = needed(bench, scenario, found);
         let boot = boot(bench, scenario, found);
-        let input = Input { trace: true, ..check::input(scenario) };
+        let input = Input {
+            trace: true,
+            ..check::input(scenario)
+        };
         check::run_one(bench, found.by, scenario, input);
         let state = bench.machine.state();
-        let run = Run::new(boot, &state, &bench.oracle.facts, &found.finding, &bench.trace);
+        let run = Run::new(
+            boot,
+            &state,
+            &bench.oracle.facts,
+            &found.finding,
+            &bench.trace,
+        );
         let topic = Topic::of(&run);
         let mut report = Report::default();
         what(&run, found, &switches, &mut report.what);
@@ -83,7 +100,12 @@ impl Report {
         columns::tell(&rows::rows(&run, &topic), &mut report.interleaving);
         tlbs::tell(&run, &topic, &mut report.tlbs);
         reproducer(scenario, found, &mut report.reproducer);
-        for part in [&mut report.what, &mut report.history, &mut report.interleaving, &mut report.tlbs] {
+        for part in [
+            &mut report.what,
+            &mut report.history,
+            &mut report.interleaving,
+            &mut report.tlbs,
+        ] {
             *part = text::ascii(part);
         }
         report
@@ -93,7 +115,10 @@ impl Report {
 /// The machine as the variant's boot leaves it.
 fn boot(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Boot {
     let programs: Vec<Vec<Op>> = vec![Vec::new(); scenario.programs.len().max(4)];
-    let input = Input { programs: &programs, ..check::input(scenario) };
+    let input = Input {
+        programs: &programs,
+        ..check::input(scenario)
+    };
     check::run(bench, found.by, input, |_| ());
     Boot::of(&bench.machine.state())
 }
@@ -112,7 +137,9 @@ fn needed(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Vec<&'static
             continue;
         }
         let result = check::run_one(bench, found.by, &without, check::input(&without));
-        let same = result.finding.is_some_and(|f| f.rule.name == found.finding.rule.name);
+        let same = result
+            .finding
+            .is_some_and(|f| f.rule.name == found.finding.rule.name);
         if !same {
             needed.push(name);
         }
@@ -123,19 +150,43 @@ fn needed(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Vec<&'static
 /// What broke.
 fn what(run: &Run<'_>, found: &Found, switches: &[&str], out: &mut String) {
     let (rule, by) = (found.finding.rule, found.by);
-    let first = format!("{} broken by {} at step {}", rule.name, by.name(), found.finding.step);
+    let first = format!(
+        "{} broken by {} at step {}",
+        rule.name,
+        by.name(),
+        found.finding.step
+    );
     text::heading(out, &first);
-    text::paragraph(out, 2, &format!("{}.", text::sites(&found.finding.breach.what)));
+    text::paragraph(
+        out,
+        2,
+        &format!("{}.", text::sites(&found.finding.breach.what)),
+    );
     out.push('\n');
-    text::hang(out, "  Rule     ", &format!("{} ({}).", rule.why, rule.class.name()));
+    text::hang(
+        out,
+        "  Rule     ",
+        &format!("{} ({}).", rule.why, rule.class.name()),
+    );
     let source = by.info.source;
-    text::hang(out, "  Variant  ", &format!("{}, after {}: {}.", by.info.name, source.tree, source.files));
+    text::hang(
+        out,
+        "  Variant  ",
+        &format!("{}, after {}: {}.", by.info.name, source.tree, source.files),
+    );
     if let Some(defect) = by.defect {
-        text::hang(out, "  Defect   ", &format!("{}: {}.", defect.name, defect.about));
+        text::hang(
+            out,
+            "  Defect   ",
+            &format!("{}: {}.", defect.name, defect.about),
+        );
         text::hang(out, "           ", &format!("[{}]", defect.source));
     }
     if !switches.is_empty() {
-        let text = format!("needs the switches {} (docs/machine.md).", switches.join(" "));
+        let text = format!(
+            "needs the switches {} (docs/machine.md).",
+            switches.join(" ")
+        );
         text::hang(out, "  Machine  ", &text);
     }
     if rule.class == Class::Differential {
@@ -146,7 +197,7 @@ fn what(run: &Run<'_>, found: &Found, switches: &[&str], out: &mut String) {
 
 /// The life of the tags.
 fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
-    let kind = if run.state.cpus[0].regs.hcr & shootdown_machine::arm64::HCR_VM != 0 { "vmid" } else { "asid" };
+    let kind = if run.virtualized() { "vmid" } else { "asid" };
     let numbers: Vec<String> = topic.tags.iter().map(|t| format!("{kind} {t}")).collect();
     text::heading(out, &format!("History of {}", text::list(&numbers)));
     history::tags(run, topic, out);
@@ -159,6 +210,9 @@ fn reproducer(scenario: &Scenario, found: &Found, out: &mut String) {
         scenario.variants = vec![found.by.choice()];
     }
     scenario.expect = Some(found.expect());
-    text::heading(out, "To reproduce, save what follows as FILE and run: shootdown replay FILE");
+    text::heading(
+        out,
+        "To reproduce, save what follows as FILE and run: shootdown replay FILE",
+    );
     out.push_str(&print(&scenario));
 }

@@ -2,11 +2,12 @@
 //! Histories for findings without an entry: of a descriptor, of the tags of two CPUs, of
 //! what each CPU waits for, of what each operation came to.
 
-use super::history::{History, by, loaded};
+use super::history::{History, by, loaded, out_of_sync, window};
 use super::run::Run;
 use super::text;
 use super::topic::Topic;
 use super::words::{site, space};
+use shootdown_machine::arm64::Reg;
 use shootdown_machine::{Act, Done, Event, Op, PAGE, Space, State, Va, Word, level_size};
 use shootdown_oracle::Class;
 
@@ -55,7 +56,11 @@ fn waiting(run: &Run<'_>, topic: &Topic, out: &mut String) {
 /// Who took a lock last, and when.
 fn holder(run: &Run<'_>, word: Word) -> Option<(usize, u8)> {
     let taken = |i: usize| match *run.event(i) {
-        Event::Did { cpu, act: Act::Lock(w), .. } if w == word => Some((i, cpu)),
+        Event::Did {
+            cpu,
+            act: Act::Lock(w),
+            ..
+        } if w == word => Some((i, cpu)),
         _ => None,
     };
     (0..run.trace.len()).rev().find_map(taken)
@@ -65,18 +70,39 @@ fn holder(run: &Run<'_>, word: Word) -> Option<(usize, u8)> {
 fn contexts(run: &Run<'_>, topic: &Topic, out: &mut String) {
     text::heading(out, "History of the contexts");
     let mut h = History::default();
-    for (cpu, life, _) in run.facts.settled(run.state) {
+    for (cpu, life, _) in super::topic::contexts(run) {
         if !topic.spaces.contains(&life.space) {
             continue;
         }
-        let last = run.trace.iter().rposition(|(_, e)| {
-            matches!(*e, Event::Context { cpu: c } if c == cpu)
-        });
-        let at = last.unwrap_or(0);
-        h.add(at, format!("cpu{cpu} has {}, {}.", loaded(run, cpu, at), by(run, cpu, at)));
+        if let Some(at) = run.msr(cpu, &[Reg::Ttbr0, Reg::Vttbr], run.trace.len()) {
+            h.add(
+                at,
+                format!(
+                    "cpu{cpu} has {}, {}.",
+                    loaded(run, cpu, at),
+                    by(run, cpu, at)
+                ),
+            );
+            let sync = out_of_sync(run, cpu, run.trace.len());
+            if !sync.is_empty() {
+                h.add(
+                    run.trace.len(),
+                    format!("cpu{cpu} still has that, though {sync}."),
+                );
+                if run.span(cpu, run.trace.len()).is_some() {
+                    h.add(
+                        run.trace.len(),
+                        format!("{}.", window(run, cpu, run.trace.len())),
+                    );
+                }
+            }
+        }
     }
     let what = text::sites(&run.finding.breach.what);
-    h.add(run.trace.len(), format!("{}: {what}.", run.finding.rule.name));
+    h.add(
+        run.trace.len(),
+        format!("{}: {what}.", run.finding.rule.name),
+    );
     h.print(run, topic, 12, out);
 }
 
@@ -84,33 +110,64 @@ fn contexts(run: &Run<'_>, topic: &Topic, out: &mut String) {
 fn descriptor(run: &Run<'_>, topic: &Topic, of: Space, va: Va, out: &mut String) {
     text::heading(out, &format!("History of the mapping of {of} {va:#x}"));
     let mut h = History::default();
-    let mut changed = [false; 4];
+    // What each CPU's operation has changed: first address and length.
+    let mut changed: [Option<(Va, u64)>; 4] = [None; 4];
     for (at, (_, event)) in run.trace.iter().enumerate() {
         match *event {
-            Event::Begin { cpu, .. } | Event::End { cpu, .. } => changed[cpu as usize] = false,
-            Event::Pte { cpu, pa, old, new, site: s } => {
-                let Some(place) = run.tables.place(pa, at) else { continue };
+            Event::Begin { cpu, .. } | Event::End { cpu, .. } => changed[cpu as usize] = None,
+            Event::Pte {
+                cpu,
+                pa,
+                old,
+                new,
+                site: s,
+            } => {
+                let Some(place) = run.tables.place(pa, at) else {
+                    continue;
+                };
                 let covers = va.wrapping_sub(place.va) < level_size(place.level);
                 if place.life.space != of || !covers {
                     continue;
                 }
-                changed[cpu as usize] = true;
+                changed[cpu as usize] = Some((place.va, level_size(place.level)));
                 let values = [old, new].map(|d| run.desc(d, place.level, at));
-                h.add(at, format!("{}: {} -> {}, {} ({}).", run.descriptor(pa, at),
-                    values[0], values[1], by(run, cpu, at), site(s)));
+                h.add(
+                    at,
+                    format!(
+                        "{}: {} -> {}, {} ({}).",
+                        run.descriptor(pa, at),
+                        values[0],
+                        values[1],
+                        by(run, cpu, at),
+                        site(s)
+                    ),
+                );
             }
-            Event::Tlbi { cpu, op, site: s, .. } if changed[cpu as usize] => {
+            Event::Tlbi {
+                cpu, op, site: s, ..
+            } => {
+                let Some((first, size)) = changed[cpu as usize] else {
+                    continue;
+                };
                 let (start, len) = op.span();
-                let covers = !op.by_addr() || va.wrapping_sub(start) < len;
-                let note = if covers { "" } else { " (it does not cover the address)" };
+                let covers = !op.by_addr() || (start < first + size && first < start + len);
+                let note = if covers {
+                    ""
+                } else {
+                    ", which does not cover it"
+                };
                 h.add(at, format!("cpu{cpu}: {op} ({}){note}.", site(s)));
             }
-            Event::Did { cpu, act: Act::Dsb(kind), site: s, .. } if changed[cpu as usize] => {
+            Event::Did {
+                cpu,
+                act: Act::Dsb(kind),
+                site: s,
+                ..
+            } if changed[cpu as usize].is_some() => {
                 h.add(at, format!("cpu{cpu}: dsb {} ({}).", kind.name(), site(s)));
             }
-            Event::Fill { cpu, entry, .. } if entry.leaf
-                && entry.covers(va)
-                && entry.owner.is_some_and(|l| l.space == of) =>
+            Event::Fill { cpu, entry, .. }
+                if entry.leaf && entry.covers(va) && entry.owner.is_some_and(|l| l.space == of) =>
             {
                 h.add(at, format!("cpu{cpu} caches it: {}.", run.entry(&entry)));
             }
@@ -118,7 +175,10 @@ fn descriptor(run: &Run<'_>, topic: &Topic, of: Space, va: Va, out: &mut String)
         }
     }
     let what = text::sites(&run.finding.breach.what);
-    h.add(run.trace.len(), format!("{}: {what}.", run.finding.rule.name));
+    h.add(
+        run.trace.len(),
+        format!("{}: {what}.", run.finding.rule.name),
+    );
     h.print(run, topic, 24, out);
 }
 
@@ -126,26 +186,57 @@ fn descriptor(run: &Run<'_>, topic: &Topic, of: Space, va: Va, out: &mut String)
 fn table(run: &Run<'_>, topic: &Topic, out: &mut String) {
     text::heading(out, "History of the table");
     let mut h = History::default();
-    let last = run.trace.iter().rposition(|(_, e)| matches!(e, Event::WalkRead { .. }));
-    let Some((at, Event::WalkRead { cpu, desc_pa, demand, .. })) = last.map(|i| (i, *run.event(i))) else {
+    let last = run
+        .trace
+        .iter()
+        .rposition(|(_, e)| matches!(e, Event::WalkRead { .. }));
+    let Some((
+        at,
+        Event::WalkRead {
+            cpu,
+            desc_pa,
+            demand,
+            ..
+        },
+    )) = last.map(|i| (i, *run.event(i)))
+    else {
         return;
     };
     if let Some(freed) = run.tables.freed(desc_pa, at)
         && let Event::Frame { cpu: c, .. } = *run.event(freed)
     {
-        h.add(freed, format!("{} is freed, {}.", run.table(desc_pa / PAGE * PAGE, freed), by(run, c, freed)));
+        h.add(
+            freed,
+            format!(
+                "{} is freed, {}.",
+                run.table(desc_pa / PAGE * PAGE, freed),
+                by(run, c, freed)
+            ),
+        );
     }
     for (i, (_, event)) in run.trace[..at].iter().enumerate() {
-        if let Event::WalkRead { cpu: c, demand: d, desc, desc_pa: pa, .. } = *event
+        if let Event::WalkRead {
+            cpu: c,
+            demand: d,
+            desc,
+            desc_pa: pa,
+            ..
+        } = *event
             && (c, d) == (cpu, demand)
             && desc.addr() == desc_pa / PAGE * PAGE
         {
-            h.add(i, format!("the walk reads {} = {desc}.", run.descriptor(pa, i)));
+            h.add(
+                i,
+                format!("the walk reads {} = {desc}.", run.descriptor(pa, i)),
+            );
         }
     }
     h.add(at, format!("cpu{cpu} has {}.", loaded(run, cpu, at)));
     let what = text::sites(&run.finding.breach.what);
-    h.add(run.trace.len(), format!("{}: {what}.", run.finding.rule.name));
+    h.add(
+        run.trace.len(),
+        format!("{}: {what}.", run.finding.rule.name),
+    );
     h.print(run, topic, 16, out);
 }
 
@@ -182,7 +273,11 @@ pub fn mapping(state: &State, of: Space, va: Va) -> String {
         (None, _) => "not mapped".into(),
         (Some(page), writable) => {
             let life = space(Some(state.life(of)));
-            format!("page {} of {life} {}", page.0, if writable { "rw" } else { "ro" })
+            format!(
+                "page {} of {life} {}",
+                page.0,
+                if writable { "rw" } else { "ro" }
+            )
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::tables::Tables;
 use crate::exec::Traced;
-use shootdown_machine::arm64::{Reg, Regs, Share, Tlbi};
+use shootdown_machine::arm64::{HCR_VM, Reg, Regs, Share, Tlbi};
 use shootdown_machine::{Act, Done, Entry, Event, Op, Rmw, Site, State, Word};
 use shootdown_oracle::{Facts, Finding};
 
@@ -70,8 +70,14 @@ pub struct Boot {
 impl Boot {
     /// From a machine whose CPUs have done nothing.
     pub fn of(state: &State) -> Boot {
-        let words = (0..state.mem.names.len() as Word).map(|w| state.mem.get(w)).collect();
-        Boot { tables: Tables::boot(state), words, regs: state.cpus[0].regs }
+        let words = (0..state.mem.names.len() as Word)
+            .map(|w| state.mem.get(w))
+            .collect();
+        Boot {
+            tables: Tables::boot(state),
+            words,
+            regs: state.cpus[0].regs,
+        }
     }
 }
 
@@ -88,7 +94,22 @@ impl<'a> Run<'a> {
         tables.follow(state, trace);
         let (spans, flushes) = (spans(trace), flushes(trace));
         let writes = writes(trace, &boot.words);
-        Run { state, facts, finding, trace, tables, spans, flushes, writes, boot }
+        Run {
+            state,
+            facts,
+            finding,
+            trace,
+            tables,
+            spans,
+            flushes,
+            writes,
+            boot,
+        }
+    }
+
+    /// Whether the spaces are guests behind stage 2.
+    pub fn virtualized(&self) -> bool {
+        self.boot.regs.hcr & HCR_VM != 0
     }
 
     /// The step of an event.
@@ -119,7 +140,11 @@ impl<'a> Run<'a> {
 
     /// What a variable holds after an event.
     pub fn value(&self, word: Word, at: usize) -> u64 {
-        let last = self.writes.iter().rev().find(|w| w.word == word && w.at <= at);
+        let last = self
+            .writes
+            .iter()
+            .rev()
+            .find(|w| w.word == word && w.at <= at);
         last.map_or(self.boot.words[word as usize], |w| w.new)
     }
 
@@ -127,7 +152,12 @@ impl<'a> Run<'a> {
     pub fn regs(&self, cpu: u8, at: usize) -> Regs {
         let mut regs = self.boot.regs;
         for (_, event) in &self.trace[..self.trace.len().min(at + 1)] {
-            if let Event::Did { cpu: c, act: Act::Msr(reg, value), ignored: false, .. } = *event
+            if let Event::Did {
+                cpu: c,
+                act: Act::Msr(reg, value),
+                ignored: false,
+                ..
+            } = *event
                 && c == cpu
             {
                 regs.set(reg, value);
@@ -146,17 +176,21 @@ impl<'a> Run<'a> {
 
     /// When an entry was made, by its number; whether by an access.
     pub fn fill(&self, id: u32) -> Option<(usize, u8, bool)> {
-        self.trace.iter().enumerate().find_map(|(i, (_, event))| match *event {
-            Event::Fill { cpu, entry, demand } if entry.id == id => Some((i, cpu, demand)),
-            _ => None,
-        })
+        self.trace
+            .iter()
+            .enumerate()
+            .find_map(|(i, (_, event))| match *event {
+                Event::Fill { cpu, entry, demand } if entry.id == id => Some((i, cpu, demand)),
+                _ => None,
+            })
     }
 
     /// The CPUs that an entry can be seen by, so that a TLBI that arrives there removes it.
     pub fn holders(&self, e: &Entry) -> Vec<u8> {
         let config = &self.state.config;
         let cpus = 0..config.cpus;
-        cpus.filter(|c| config.tlb_of(*c) == config.tlb_of(e.cpu) && e.visible(*c, e.cnp)).collect()
+        cpus.filter(|c| config.tlb_of(*c) == config.tlb_of(e.cpu) && e.visible(*c, e.cnp))
+            .collect()
     }
 }
 
@@ -165,9 +199,18 @@ fn spans(trace: &[Traced]) -> Vec<Span> {
     for (i, (_, event)) in trace.iter().enumerate() {
         match *event {
             Event::Begin { cpu, index, op, .. } => {
-                spans.push(Span { cpu, index, op, begin: i, end: None, done: None });
+                spans.push(Span {
+                    cpu,
+                    index,
+                    op,
+                    begin: i,
+                    end: None,
+                    done: None,
+                });
             }
-            Event::End { cpu, index, done, .. } => {
+            Event::End {
+                cpu, index, done, ..
+            } => {
                 let mut open = spans.iter_mut().rev();
                 if let Some(span) = open.find(|s| s.cpu == cpu && s.index == index) {
                     span.end = Some(i);
@@ -182,9 +225,9 @@ fn spans(trace: &[Traced]) -> Vec<Span> {
         let Some(end) = span.end else { continue };
         let step = trace[end].0;
         let later = trace[end + 1..].iter().take_while(|t| t.0 == step);
-        let own = later.enumerate().filter(|(_, t)| {
-            matches!(t.1, Event::Did { cpu, .. } if cpu == span.cpu)
-        });
+        let own = later
+            .enumerate()
+            .filter(|(_, t)| matches!(t.1, Event::Did { cpu, .. } if cpu == span.cpu));
         if let Some((i, _)) = own.last() {
             span.end = Some(end + 1 + i);
         }
@@ -196,11 +239,30 @@ fn flushes(trace: &[Traced]) -> Vec<Flush> {
     let mut flushes: Vec<Flush> = Vec::new();
     for (i, (_, event)) in trace.iter().enumerate() {
         match *event {
-            Event::Tlbi { cpu, op, vmid, number, site } => {
+            Event::Tlbi {
+                cpu,
+                op,
+                vmid,
+                number,
+                site,
+            } => {
                 let arrived = [None; 4];
-                flushes.push(Flush { number, cpu, op, vmid, site, issued: i, arrived });
+                flushes.push(Flush {
+                    number,
+                    cpu,
+                    op,
+                    vmid,
+                    site,
+                    issued: i,
+                    arrived,
+                });
             }
-            Event::Delivered { cpu, number, removed, .. } => {
+            Event::Delivered {
+                cpu,
+                number,
+                removed,
+                ..
+            } => {
                 if let Some(flush) = flushes.iter_mut().find(|f| f.number == number) {
                     flush.arrived[cpu as usize] = Some((i, removed));
                 }
@@ -215,16 +277,34 @@ fn writes(trace: &[Traced], boot: &[u64]) -> Vec<Write> {
     let mut words = boot.to_vec();
     let mut writes = Vec::new();
     for (at, (_, event)) in trace.iter().enumerate() {
-        let Event::Did { cpu, act, value, site, ignored: false } = *event else { continue };
+        let Event::Did {
+            cpu,
+            act,
+            value,
+            site,
+            ignored: false,
+        } = *event
+        else {
+            continue;
+        };
         let (word, new) = match act {
             Act::Store(word, new, _) => (word, new),
             Act::Rmw(word, rmw, _) => (word, after(rmw, value)),
             _ => continue,
         };
-        let Some(slot) = words.get_mut(word as usize) else { continue };
+        let Some(slot) = words.get_mut(word as usize) else {
+            continue;
+        };
         let old = core::mem::replace(slot, new);
         if old != new || matches!(act, Act::Store(..)) {
-            writes.push(Write { at, cpu, word, old, new, site });
+            writes.push(Write {
+                at,
+                cpu,
+                word,
+                old,
+                new,
+                site,
+            });
         }
     }
     writes
@@ -234,7 +314,13 @@ fn writes(trace: &[Traced], boot: &[u64]) -> Vec<Write> {
 pub fn after(rmw: Rmw, value: u64) -> u64 {
     match rmw {
         Rmw::Xchg(new) => new,
-        Rmw::CmpXchg(old, new) => if value == old { new } else { value },
+        Rmw::CmpXchg(old, new) => {
+            if value == old {
+                new
+            } else {
+                value
+            }
+        }
         Rmw::Add(_) => value,
         Rmw::Or(bits) => value | bits,
         Rmw::AndNot(bits) => value & !bits,

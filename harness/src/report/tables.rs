@@ -39,7 +39,10 @@ impl Tables {
     /// As the boot leaves them.
     pub fn boot(state: &State) -> Tables {
         let first_level = state.config.first_level();
-        let mut tables = Tables { first_level, ..Tables::default() };
+        let mut tables = Tables {
+            first_level,
+            ..Tables::default()
+        };
         for frame in 0..FRAMES {
             let usage = state.mem.frame(frame * PAGE).usage;
             if usage != Use::Free {
@@ -48,7 +51,11 @@ impl Tables {
         }
         for space in (0..state.config.spaces).map(Space) {
             let root = state.roots[space.0 as usize];
-            let place = Place { life: state.life(space), va: 0, level: first_level };
+            let place = Place {
+                life: state.life(space),
+                va: 0,
+                level: first_level,
+            };
             tables.link(0, root, place);
             tables.below(state, root, place);
         }
@@ -60,7 +67,11 @@ impl Tables {
             let desc = state.mem.desc(table + i * 8);
             if desc.is_table(place.level) {
                 let va = place.va + i * level_size(place.level);
-                let place = Place { va, level: place.level + 1, ..place };
+                let place = Place {
+                    va,
+                    level: place.level + 1,
+                    ..place
+                };
                 self.link(0, desc.addr(), place);
                 self.below(state, desc.addr(), place);
             }
@@ -81,12 +92,20 @@ impl Tables {
                     owner = to;
                     self.set(at, pa, Use::Table(to));
                 }
-                Event::Did { act: Act::AllocPage(_, page), value, .. } if value != 0 => {
+                Event::Did {
+                    act: Act::AllocPage(_, page),
+                    value,
+                    ..
+                } if value != 0 => {
                     if let Some(life) = owner {
                         self.set(at, value, Use::Page(life, page));
                     }
                 }
-                Event::Did { act: Act::AllocBlock(_, page), value, .. } if value != 0 => {
+                Event::Did {
+                    act: Act::AllocBlock(_, page),
+                    value,
+                    ..
+                } if value != 0 => {
                     for i in 0..BLOCK_PAGES as u16 {
                         let page = shootdown_machine::Page(page.0 + i);
                         if let Some(life) = owner {
@@ -95,7 +114,15 @@ impl Tables {
                     }
                 }
                 Event::Root { life, pa, .. } => {
-                    self.link(at, pa, Place { life, va: 0, level: state.config.first_level() });
+                    self.link(
+                        at,
+                        pa,
+                        Place {
+                            life,
+                            va: 0,
+                            level: state.config.first_level(),
+                        },
+                    );
                 }
                 Event::Pte { pa, new, .. } => {
                     if let Some(place) = self.place(pa, at)
@@ -117,7 +144,10 @@ impl Tables {
     /// What a frame is used for after an event.
     pub fn usage(&self, pa: u64, at: usize) -> Use {
         let uses = self.uses.get(&(pa / PAGE)).map_or(&[][..], |u| &u[..]);
-        uses.iter().rev().find(|u| u.0 <= at).map_or(Use::Free, |u| u.1)
+        uses.iter()
+            .rev()
+            .find(|u| u.0 <= at)
+            .map_or(Use::Free, |u| u.1)
     }
 
     /// What it was used for last, if it is free by now.
@@ -138,9 +168,18 @@ impl Tables {
     /// taken for what it becomes.
     pub fn place(&self, pa: u64, at: usize) -> Option<Place> {
         let table = pa / PAGE * PAGE;
-        let born = self.uses.get(&(pa / PAGE))?.iter().rev().find(|u| u.0 <= at && u.1 != Use::Free)?.0;
+        let born = self
+            .uses
+            .get(&(pa / PAGE))?
+            .iter()
+            .rev()
+            .find(|u| u.0 <= at && u.1 != Use::Free)?
+            .0;
         let mut known = self.links.iter().filter(|l| l.table == table);
-        let last = known.clone().rev().find(|l| l.at <= at && (l.at >= born || born == 0));
+        let last = known
+            .clone()
+            .rev()
+            .find(|l| l.at <= at && (l.at >= born || born == 0));
         let link = last.or_else(|| known.find(|l| l.at > at))?;
         let level = link.place.level;
         let va = link.place.va + pa % PAGE / 8 * level_size(level);

@@ -43,7 +43,11 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 pub fn hang(out: &mut String, first: &str, text: &str) {
     let width = COLUMNS - first.len();
     for (i, line) in wrap(text, width).iter().enumerate() {
-        let lead = if i == 0 { first.to_owned() } else { " ".repeat(first.len()) };
+        let lead = if i == 0 {
+            first.to_owned()
+        } else {
+            " ".repeat(first.len())
+        };
         out.push_str(format!("{lead}{line}").trim_end());
         out.push('\n');
     }
@@ -73,7 +77,13 @@ pub fn heading(out: &mut String, text: &str) {
 
 /// Only ASCII: anything else, which no name of ours has, becomes a question mark.
 pub fn ascii(text: &str) -> String {
-    let plain = |c: char| if c == '\n' || (' '..='~').contains(&c) { c } else { '?' };
+    let plain = |c: char| {
+        if c == '\n' || (' '..='~').contains(&c) {
+            c
+        } else {
+            '?'
+        }
+    };
     text.chars().map(plain).collect()
 }
 
@@ -89,13 +99,19 @@ pub fn list(items: &[String]) -> String {
 /// Takes the folders and the columns out of the source sites that a sentence quotes.
 pub fn sites(sentence: &str) -> String {
     let short = |word: &str| -> String {
-        let Some((path, rest)) = word.split_once(".rs:") else { return word.to_owned() };
+        let Some((path, rest)) = word.split_once(".rs:") else {
+            return word.to_owned();
+        };
         let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (line, mut after) = rest.split_at(digits);
         if let Some(column) = after.strip_prefix(':') {
             let left = column.trim_start_matches(|c: char| c.is_ascii_digit());
-            after = if left.len() < column.len() { left } else { after };
+            after = if left.len() < column.len() {
+                left
+            } else {
+                after
+            };
         }
         format!("{file}.rs:{line}{after}")
     };

@@ -7,7 +7,7 @@ use super::topic::Topic;
 use super::words::{self, range, space};
 use crate::scenario::COLUMNS;
 use shootdown_machine::arm64::Stage;
-use shootdown_machine::{Context, Entry, Life, PAGE, Use};
+use shootdown_machine::{Context, Entry, Life, PAGE, Use, Va};
 use similar::TextDiff;
 
 /// Prints the diff.
@@ -16,30 +16,56 @@ pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) {
     let config = &run.state.config;
     for cpu in 0..config.cpus {
         let first = (0..cpu).all(|c| config.tlb_of(c) != config.tlb_of(cpu));
-        let own: Vec<&Entry> = run.state.tlb(cpu).entries.iter().filter(|e| e.cpu == cpu).collect();
-        let shared = run.state.tlb(cpu).entries.iter().filter(|e| e.cnp && first && e.cpu != cpu);
+        let own: Vec<&Entry> = run
+            .state
+            .tlb(cpu)
+            .entries
+            .iter()
+            .filter(|e| e.cpu == cpu)
+            .collect();
+        let shared = run
+            .state
+            .tlb(cpu)
+            .entries
+            .iter()
+            .filter(|e| e.cnp && first && e.cpu != cpu);
         for e in own.into_iter().chain(shared) {
             if concerns(topic, e) {
-                held += &line(e, &run.target(e, run.trace.len()));
-                allowed += &line(e, &reference(run, e));
+                let (left, right) = lines(run, e);
+                allowed += &left;
+                held += &right;
             }
         }
     }
     text::heading(out, "TLBs against the reference");
     if held.is_empty() {
-        text::paragraph(out, 2, "No TLB holds an entry of the spaces and tags concerned.");
+        text::paragraph(
+            out,
+            2,
+            "No TLB holds an entry of the spaces and tags concerned.",
+        );
+        if topic.tagging {
+            contexts(run, out);
+        }
         return;
     }
     if held == allowed {
-        text::paragraph(out, 2, "Alike: what the TLBs hold of the spaces and tags concerned is allowed.");
+        text::paragraph(
+            out,
+            2,
+            "Alike: what the TLBs hold of the spaces and tags concerned is allowed.",
+        );
         out.push('\n');
-        held.lines().for_each(|l| text::paragraph(out, 2, l));
+        held.lines().for_each(|l| *out += &format!("  {l}\n"));
         return;
     }
     let diff = TextDiff::from_lines(allowed.as_str(), held.as_str());
     let mut unified = diff.unified_diff();
     let right = format!("held at step {}", run.finding.step);
-    let text = unified.context_radius(64).header("allowed by the reference", &right).to_string();
+    let text = unified
+        .context_radius(64)
+        .header("allowed by the reference", &right)
+        .to_string();
     for l in text.lines() {
         let mut l = l.to_owned();
         l.truncate(COLUMNS);
@@ -48,57 +74,82 @@ pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) {
     }
 }
 
+/// What the CPUs have loaded, where that is what disagrees.
+fn contexts(run: &Run<'_>, out: &mut String) {
+    text::paragraph(out, 2, "What the CPUs have loaded:");
+    out.push('\n');
+    for (cpu, life, tag) in super::topic::contexts(run) {
+        let kind = if run.virtualized() { "vmid" } else { "asid" };
+        *out += &format!("  cpu{cpu}  {kind} {tag:<3} pgd of {}\n", space(Some(life)));
+    }
+}
+
 fn concerns(topic: &Topic, e: &Entry) -> bool {
     let tag = if e.vmid != 0 { e.vmid } else { e.asid };
     topic.tags.contains(&tag) || e.owner.is_some_and(|l| topic.spaces.contains(&l.space))
 }
 
-fn line(e: &Entry, target: &str) -> String {
+/// An entry's lines: what it may be, and what it is. Page by page where the reference has
+/// nothing in one piece for it.
+fn lines(run: &Run<'_>, e: &Entry) -> (String, String) {
+    let end = run.trace.len();
+    let as_is = run.target(e, end);
+    let whole = |left: &str| (line(e, e.va, e.size, left), line(e, e.va, e.size, &as_is));
+    let life = users(run, e).map(|u| u.0).next();
+    let Some(life) = life.or_else(|| e.owner.filter(|l| *l == run.state.life(l.space))) else {
+        return whole(&as_is);
+    };
+    if !e.leaf {
+        return whole(&format!("table of {}", space(Some(life))));
+    }
+    if Some(life) == e.owner && (life_ok(run, e, life) || e.stage == Stage::Two) {
+        return whole(&as_is);
+    }
+    if e.size == PAGE {
+        return whole(&reference(run, life, e.va));
+    }
+    let (mut left, mut right) = (String::new(), String::new());
+    for i in 0..e.size / PAGE {
+        let one = Entry {
+            va: e.va + i * PAGE,
+            size: PAGE,
+            pa: e.pa + i * PAGE,
+            ..*e
+        };
+        left += &line(e, one.va, PAGE, &reference(run, life, one.va));
+        right += &line(e, one.va, PAGE, &run.target(&one, end));
+    }
+    (left, right)
+}
+
+fn line(e: &Entry, va: Va, size: u64, target: &str) -> String {
     let stage = if e.stage == Stage::Two { " s2" } else { "" };
     let cnp = if e.cnp { " cnp" } else { "" };
     let tag = format!("{}{stage}", words::tag(e));
-    format!("cpu{}{cnp}  {tag:<8} {:<15} {target}\n", e.cpu, range(e.va, e.size))
+    format!(
+        "cpu{}{cnp}  {tag:<9} {:<15} {target}\n",
+        e.cpu,
+        range(va, size)
+    )
 }
 
-/// What the entry may be, by the reference: for the space that now runs under its tag, if
-/// one does, else for its own.
-fn reference(run: &Run<'_>, e: &Entry) -> String {
-    let as_is = run.target(e, run.trace.len());
-    let life = users(run, e).find(|(_, ctx)| ctx.root() != 0).map(|u| u.0);
-    let Some(life) = life.or_else(|| e.owner.filter(|l| *l == run.state.life(l.space))) else {
-        return as_is;
+/// What the reference says of a page.
+fn reference(run: &Run<'_>, life: Life, va: Va) -> String {
+    let Some(cell) = run.facts.reference.cell(life.space, va) else {
+        return "nothing".into();
     };
-    if !e.leaf {
-        return format!("table of {}", space(Some(life)));
-    }
-    if Some(life) == e.owner && (life_ok(run, e, life) || e.stage == Stage::Two) {
-        return as_is;
-    }
-    let mut says = String::new();
-    let mut va = e.va;
-    while va < e.va + e.size {
-        let Some(cell) = run.facts.reference.cell(life.space, va) else { break };
-        let mut values: Vec<String> = Vec::new();
-        for v in cell.values() {
-            let permission = if v.writable { "rw" } else { "ro" };
-            let one = match v.page {
-                None => "nothing".to_owned(),
-                Some(page) => format!("page {} of {} {permission}", page.0, space(Some(life))),
-            };
-            if !values.contains(&one) {
-                values.push(one);
-            }
+    let mut values: Vec<String> = Vec::new();
+    for v in cell.values() {
+        let permission = if v.writable { "rw" } else { "ro" };
+        let one = match v.page {
+            None => "nothing".to_owned(),
+            Some(page) => format!("page {} of {} {permission}", page.0, space(Some(life))),
+        };
+        if !values.contains(&one) {
+            values.push(one);
         }
-        let one = values.join(" or ");
-        if !says.is_empty() && !says.contains(&one) {
-            says += ", ";
-        }
-        if !says.contains(&one) {
-            says += &one;
-        }
-        va += PAGE;
     }
-    if says == as_is && Some(life) != e.owner { format!("{says} (its own)") } else { says }
+    values.join(" or ")
 }
 
 fn life_ok(run: &Run<'_>, e: &Entry, life: Life) -> bool {
@@ -111,7 +162,10 @@ fn life_ok(run: &Run<'_>, e: &Entry, life: Life) -> bool {
 /// The spaces that run where the entry can be used, with their contexts.
 fn users<'r>(run: &'r Run<'_>, e: &'r Entry) -> impl Iterator<Item = (Life, Context)> + 'r {
     let settled = run.facts.settled(run.state);
-    settled.filter(|(cpu, _, ctx)| {
-        run.state.config.tlb_of(*cpu) == run.state.config.tlb_of(e.cpu) && e.usable(*cpu, ctx.tags)
-    }).map(|(_, life, ctx)| (life, ctx))
+    settled
+        .filter(|(cpu, _, ctx)| {
+            run.state.config.tlb_of(*cpu) == run.state.config.tlb_of(e.cpu)
+                && e.usable(*cpu, ctx.tags)
+        })
+        .map(|(_, life, ctx)| (life, ctx))
 }

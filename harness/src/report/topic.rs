@@ -44,10 +44,15 @@ impl Topic {
             cpu: breach.cpu,
             key: RefCell::default(),
         };
-        let mut entry = breach.entry.or_else(|| begun_from(run));
+        let mut entry = breach
+            .entry
+            .map(|e| misplaced(run, e))
+            .or_else(|| begun_from(run));
         while let Some(e) = entry {
             topic.derived.insert(0, e);
-            entry = run.fill(e.id).and_then(|(at, cpu, demand)| origin(run, at, cpu, &e, demand));
+            entry = run
+                .fill(e.id)
+                .and_then(|(at, cpu, demand)| origin(run, at, cpu, &e, demand));
         }
         if !topic.derived.is_empty() {
             topic.entry = Some(topic.derived.remove(0));
@@ -65,7 +70,8 @@ impl Topic {
     }
 
     fn about_entry(&mut self, e: &Entry) {
-        self.spaces.extend(e.owner.iter().chain(&self.user).map(|l| l.space));
+        self.spaces
+            .extend(e.owner.iter().chain(&self.user).map(|l| l.space));
         self.tagging = self.user.is_some() && self.user != e.owner;
         if self.tagging {
             self.tags.push(if e.vmid != 0 { e.vmid } else { e.asid });
@@ -75,15 +81,22 @@ impl Topic {
     /// Without an entry: what runs on the CPUs, and what the operation works on.
     fn about_rule(&mut self, run: &Run<'_>) {
         let rule = run.finding.rule.name;
-        self.tagging = rule.contains("ASID") || rule.contains("VMID") || rule == "allocator-exhaustion";
+        self.tagging =
+            rule.contains("ASID") || rule.contains("VMID") || rule == "allocator-exhaustion";
         if self.tagging {
-            let settled: Vec<_> = run.facts.settled(run.state).collect();
-            let same = |x: &Life, y: &Life| if rule.starts_with("Same") { x == y } else { x != y };
-            for (a, x, ctx) in &settled {
-                if settled.iter().any(|(b, y, _)| a != b && same(x, y)) {
+            let contexts = contexts(run);
+            for (a, x, tag) in &contexts {
+                let clash = |(b, y, other): &(u8, Life, u16)| {
+                    a != b
+                        && if rule.starts_with("Same") {
+                            x == y
+                        } else {
+                            x != y && tag == other
+                        }
+                };
+                if contexts.iter().any(clash) {
                     self.spaces.push(x.space);
-                    let tags = ctx.tags;
-                    self.tags.push(if tags.vmid != 0 { tags.vmid } else { tags.asid });
+                    self.tags.push(*tag);
                 }
             }
         }
@@ -94,7 +107,8 @@ impl Topic {
             let op = run.span(cpu, last).map(|s| s.op);
             self.spaces.extend(op.and_then(Op::space));
             if let Some(Op::Touch(..)) | None = op {
-                self.spaces.extend(run.facts.cpus[cpu as usize].life.map(|l| l.space));
+                self.spaces
+                    .extend(run.facts.cpus[cpu as usize].life.map(|l| l.space));
             }
         }
     }
@@ -116,6 +130,42 @@ impl Topic {
     }
 }
 
+/// The CPUs that have a space's tables loaded, with the number of the tag.
+pub fn contexts(run: &Run<'_>) -> Vec<(u8, Life, u16)> {
+    let of = |cpu: u8| {
+        let ctx = run.state.context(cpu, false)?;
+        let tag = if ctx.tags.vmid != 0 {
+            ctx.tags.vmid
+        } else {
+            ctx.tags.asid
+        };
+        Some((cpu, run.state.context_owner(&ctx)?, tag))
+    };
+    (0..run.state.config.cpus).filter_map(of).collect()
+}
+
+/// Of two entries of different spaces under one tag, the one of a space that does not run
+/// under it: the rule names either.
+fn misplaced(run: &Run<'_>, e: Entry) -> Entry {
+    let tag = if e.vmid != 0 { e.vmid } else { e.asid };
+    let at_home = contexts(run)
+        .iter()
+        .any(|(_, life, t)| Some(*life) == e.owner && *t == tag);
+    if !run.finding.rule.name.starts_with("Unique") || !at_home {
+        return e;
+    }
+    let other = |o: &&Entry| {
+        o.owner.is_some() && o.owner != e.owner && o.vmid == e.vmid && o.asid == e.asid
+    };
+    run.state
+        .tlb(e.cpu)
+        .entries
+        .iter()
+        .find(other)
+        .copied()
+        .unwrap_or(e)
+}
+
 /// Who comes to use the entry.
 fn user(run: &Run<'_>, topic: &Topic) -> Option<Life> {
     let entry = topic.entry?;
@@ -125,7 +175,10 @@ fn user(run: &Run<'_>, topic: &Topic) -> Option<Life> {
     if run.finding.rule.name.starts_with("Unique") {
         let mut others = run.state.tlb(cpu).entries.iter();
         let other = others.find(|o| {
-            o.owner.is_some() && o.owner != entry.owner && o.vmid == entry.vmid && o.asid == entry.asid
+            o.owner.is_some()
+                && o.owner != entry.owner
+                && o.vmid == entry.vmid
+                && o.asid == entry.asid
         });
         return other.and_then(|o| o.owner).or(running);
     }
@@ -138,7 +191,10 @@ fn begun_from(run: &Run<'_>) -> Option<Entry> {
     if run.finding.rule.name != "no-walk-of-freed-table" {
         return None;
     }
-    let at = run.trace.iter().rposition(|(s, e)| *s == step && matches!(e, Event::WalkRead { .. }))?;
+    let at = run
+        .trace
+        .iter()
+        .rposition(|(s, e)| *s == step && matches!(e, Event::WalkRead { .. }))?;
     cached(run, at)
 }
 
@@ -158,7 +214,16 @@ pub fn read(run: &Run<'_>, fill: usize, cpu: u8, e: &Entry, demand: bool) -> Opt
 /// The walk-cache entry that led a walk to the table it reads at an event, if it did not
 /// come by there on its own.
 fn cached(run: &Run<'_>, at: usize) -> Option<Entry> {
-    let Event::WalkRead { cpu, va, stage, level, desc_pa, demand, .. } = *run.event(at) else {
+    let Event::WalkRead {
+        cpu,
+        va,
+        stage,
+        level,
+        desc_pa,
+        demand,
+        ..
+    } = *run.event(at)
+    else {
         return None;
     };
     if level == run.tables.first_level() {
@@ -167,9 +232,15 @@ fn cached(run: &Run<'_>, at: usize) -> Option<Entry> {
     let table = desc_pa / shootdown_machine::PAGE * shootdown_machine::PAGE;
     for i in (0..at).rev() {
         match *run.event(i) {
-            Event::WalkRead { cpu: c, va: v, stage: s, level: l, desc, demand: d, .. }
-                if c == cpu && d == demand && s == stage =>
-            {
+            Event::WalkRead {
+                cpu: c,
+                va: v,
+                stage: s,
+                level: l,
+                desc,
+                demand: d,
+                ..
+            } if c == cpu && d == demand && s == stage => {
                 if v == va && l + 1 == level && desc.addr() == table {
                     return None; // read on the way, by the same walk
                 }

@@ -16,12 +16,17 @@ pub struct Said {
 
 impl Said {
     fn new(head: impl Into<String>, detail: impl Into<String>) -> Said {
-        Said { head: head.into(), detail: detail.into() }
+        Said {
+            head: head.into(),
+            detail: detail.into(),
+        }
     }
 
     /// In one line.
     pub fn whole(&self) -> String {
-        format!("{} {}", self.head, self.detail).trim_end().to_owned()
+        format!("{} {}", self.head, self.detail)
+            .trim_end()
+            .to_owned()
     }
 }
 
@@ -44,7 +49,11 @@ pub fn space(life: Option<Life>) -> String {
 
 /// A range of addresses: the first, or first and last.
 pub fn range(va: Va, size: u64) -> String {
-    if size <= PAGE { format!("{va:#x}") } else { format!("{va:#x}-{:#x}", va + size - 1) }
+    if size <= PAGE {
+        format!("{va:#x}")
+    } else {
+        format!("{va:#x}-{:#x}", va + size - 1)
+    }
 }
 
 /// What the kernel calls a descriptor of this level.
@@ -109,7 +118,11 @@ impl Run<'_> {
         if !desc.is_leaf(at_level) {
             return desc.to_string();
         }
-        let permission = if desc.writable(self.state.stage()) { "rw" } else { "ro" };
+        let permission = if desc.writable(self.state.stage()) {
+            "rw"
+        } else {
+            "ro"
+        };
         format!("{desc} {permission}")
     }
 
@@ -140,7 +153,11 @@ impl Run<'_> {
             Reg::Ttbr0 => format!("{}{cnp}", self.table(ttbr::table(value), at)),
             Reg::Ttbr1 => format!("asid {}", ttbr::tag(value)),
             Reg::Vttbr => {
-                format!("vmid {}, {}{cnp}", ttbr::tag(value), self.table(ttbr::table(value), at))
+                format!(
+                    "vmid {}, {}{cnp}",
+                    ttbr::tag(value),
+                    self.table(ttbr::table(value), at)
+                )
             }
             Reg::Hcr => match value & (HCR_VM | HCR_TGE) {
                 HCR_VM => "VM (guest)".into(),
@@ -155,7 +172,11 @@ impl Run<'_> {
         let var = var.map_or("", |n| n.name);
         let new = after(rmw, value);
         let change = if var.is_empty() || names::role(var) == names::Role::Other {
-            format!("{} -> {}", self.value_in(word, value, at), self.value_in(word, new, at))
+            format!(
+                "{} -> {}",
+                self.value_in(word, value, at),
+                self.value_in(word, new, at)
+            )
         } else {
             names::change(var, value, new)
         };
@@ -166,7 +187,10 @@ impl Run<'_> {
                 let now = self.value_in(word, value, at);
                 Said::new(format!("cmpxchg {name}"), format!("is {now}: fails"))
             }
-            Rmw::Add(_) => Said::new(format!("add {name}"), format!("-> {}", names::value(var, value))),
+            Rmw::Add(_) => Said::new(
+                format!("add {name}"),
+                format!("-> {}", names::value(var, value)),
+            ),
             Rmw::Or(_) => Said::new(format!("set bits {name}"), change),
             Rmw::AndNot(_) => Said::new(format!("clear bits {name}"), change),
         }
@@ -185,7 +209,11 @@ impl Run<'_> {
             }
             Act::Rmw(word, rmw, _) => self.rmw(word, rmw, value, at),
             Act::Access(va, access) => {
-                let what = if access == Access::Write { "store to" } else { "load from" };
+                let what = if access == Access::Write {
+                    "store to"
+                } else {
+                    "load from"
+                };
                 Said::new(format!("{what} {va:#x}"), Outcome::from_value(value).name())
             }
             Act::AllocTable(_) | Act::NewRoot(_) if value == 0 => {
@@ -200,7 +228,11 @@ impl Run<'_> {
         match act {
             Act::Load(word, _) => format!("read {}", self.word(word, at)),
             Act::Store(word, new, _) => {
-                format!("{} := {}", self.word(word, at), self.value_in(word, new, at))
+                format!(
+                    "{} := {}",
+                    self.word(word, at),
+                    self.value_in(word, new, at)
+                )
             }
             Act::Rmw(word, rmw, _) => self.rmw(word, rmw, 0, at).head,
             Act::Lock(word) => format!("lock {}", self.word(word, at)),
@@ -232,8 +264,9 @@ impl Run<'_> {
         }
         let permission = if e.writable { "rw" } else { "ro" };
         let what = match self.tables.was(e.pa, at) {
-            Use::Page(..) if e.size > PAGE => {
-                format!("block of {}", self.page(e.pa, at))
+            Use::Page(life, page) if e.size > PAGE => {
+                let last = page.0 as u64 + e.size / PAGE - 1;
+                format!("pages {}-{last} of {}", page.0, space(Some(life)))
             }
             _ => self.page(e.pa, at),
         };
@@ -248,7 +281,11 @@ impl Run<'_> {
             (true, Stage::One) if e.vmid != 0 => "combined entry",
             _ => "entry",
         };
-        let global = if e.global && e.stage == Stage::One { "global, " } else { "" };
+        let global = if e.global && e.stage == Stage::One {
+            "global, "
+        } else {
+            ""
+        };
         let cnp = if e.cnp { ", shared (CnP)" } else { "" };
         let made = self.fill(e.id).map_or(0, |f| f.0);
         let target = self.target(e, made);

@@ -138,7 +138,10 @@ fn slot(u: &mut Unstructured<'_>, machine: &Config) -> Slot {
             },
         },
         14 if detail == 0xff => Slot::Ipi { cpu },
-        14 => Slot::Deliver { cpu, last: detail & 1 != 0 },
+        14 => Slot::Deliver {
+            cpu,
+            last: detail & 1 != 0,
+        },
         _ => Slot::Resolve {
             cpu,
             pick: pick::<Pick>(detail),

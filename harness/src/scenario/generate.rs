@@ -229,7 +229,11 @@ impl Swarm {
 
     /// A switch to another space than the loaded one.
     fn switch(&self, rng: &mut Rng, loaded: Space) -> Op {
-        let by = if self.march || self.spaces < 3 { 1 } else { rng.u8(1..self.spaces) };
+        let by = if self.march || self.spaces < 3 {
+            1
+        } else {
+            rng.u8(1..self.spaces)
+        };
         Op::Switch(Space((loaded.0 + by) % self.spaces))
     }
 
@@ -282,7 +286,10 @@ impl Swarm {
                     Some(self.va(rng))
                 },
             },
-            2 => Slot::Deliver { cpu, last: percent(rng, 30) },
+            2 => Slot::Deliver {
+                cpu,
+                last: percent(rng, 30),
+            },
             3 => Slot::Resolve {
                 cpu,
                 pick: any(rng, Pick::ALL),

@@ -136,7 +136,8 @@ impl<'a> Parser<'a> {
                 let word = self.lex.word();
                 let last = word.text == b"last";
                 if !last && !word.text.is_empty() {
-                    self.lex.overlook(word, What::Want("`last`, `,` or the end of the line"))?;
+                    self.lex
+                        .overlook(word, What::Want("`last`, `,` or the end of the line"))?;
                 }
                 Slot::Deliver { cpu, last }
             }

@@ -13,7 +13,7 @@ pub const RULE: Rule = Rule {
     check,
 };
 
-fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
+fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     let Event::Pte {
         cpu, pa, old, new, ..
     } = *event
@@ -29,11 +29,7 @@ fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
     if life != state.life(life.space) {
         return None;
     }
-    let root = state.roots[life.space.0 as usize];
-    let mut users = (0..state.config.cpus).filter_map(|c| {
-        let ctx = state.loaded(c).filter(|ctx| ctx.root() == root)?;
-        Some((c, ctx))
-    });
+    let mut users = facts.users(state, life);
     let (va, level) = state.locate(life.space, pa)?;
     let breach = |entry, what| {
         Some(Breach {

@@ -15,7 +15,9 @@ pub const RULE: Rule = Rule {
 
 fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     // A guest's context is loaded when it is entered, not when its vCPU is.
-    let (Event::Settled { cpu, .. } | Event::Context { cpu }) = *event else { return None };
+    let (Event::Settled { cpu, .. } | Event::Context { cpu }) = *event else {
+        return None;
+    };
     let (_, life, ctx) = facts.settled(state).find(|s| s.0 == cpu)?;
     let mut entries = state.tlb(cpu).entries.iter();
     let old = entries.find(|e| e.usable(cpu, ctx.tags) && e.owner.is_some_and(|o| o != life))?;

@@ -101,7 +101,11 @@ fn owed(
         return None;
     };
     facts.cpus[cpu as usize].debts.iter().find_map(|debt| {
-        let what = debt.best.iter().flatten().find_map(|covering| wrong(debt, covering))?;
+        let what = debt
+            .best
+            .iter()
+            .flatten()
+            .find_map(|covering| wrong(debt, covering))?;
         let space = Facts::name(Some(debt.life));
         Some(Breach {
             cpu: Some(cpu),

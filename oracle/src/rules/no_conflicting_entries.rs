@@ -9,45 +9,62 @@ pub const RULE: Rule = Rule {
     name: "no-conflicting-entries",
     class: Class::Latent,
     why: "two entries of different size for one address raise a conflict abort or answer with a mix, unless FEAT_BBM level 2 vouches for it and they agree",
-    on: &[On::Fill],
+    on: &[On::Fill, On::Settled, On::Context],
     check,
 };
 
-fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
-    let Event::Fill {
-        cpu, entry: new, ..
-    } = event
-    else {
-        return None;
+fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
+    let filled = match event {
+        Event::Fill { entry, .. } if entry.leaf => Some(entry),
+        Event::Fill { .. } => return None,
+        _ => None,
     };
-    if !new.leaf {
-        return None;
+    for (cpu, life, ctx) in facts.settled(state) {
+        let usable = |e: &&Entry| e.leaf && e.owner == Some(life) && e.usable(cpu, ctx.tags);
+        let entries = &state.tlb(cpu).entries;
+        let pair = match (filled, event) {
+            (Some(new), _) => {
+                let new = Some(new).filter(usable);
+                new.and_then(|new| {
+                    let old = entries
+                        .iter()
+                        .filter(usable)
+                        .find(|old| conflict(state, old, new));
+                    Some((old?, new))
+                })
+            }
+            (None, Event::Settled { cpu: c, .. } | Event::Context { cpu: c }) if *c == cpu => {
+                entries
+                    .iter()
+                    .filter(usable)
+                    .enumerate()
+                    .find_map(|(i, old)| {
+                        let mut later = entries[i + 1..].iter().filter(usable);
+                        Some((old, later.find(|new| conflict(state, old, new))?))
+                    })
+            }
+            _ => None,
+        };
+        if let Some((old, new)) = pair {
+            let va = new.va.max(old.va);
+            return Some(Breach {
+                cpu: Some(cpu),
+                va: Some(va),
+                entry: Some(*old),
+                what: format!(
+                    "{va:#x} has an entry of {:#x} bytes to {:#x} and one of {:#x} bytes to {:#x}",
+                    old.size, old.pa, new.size, new.pa
+                ),
+            });
+        }
     }
-    let old = state.tlb(*cpu).entries.iter().find(|old| {
-        let tags = old.vmid == new.vmid && (old.global || new.global || old.asid == new.asid);
-        let together = tags && (old.cpu == new.cpu || (old.cnp && new.cnp));
-        old.id != new.id
-            && old.leaf
-            && old.stage == new.stage
-            && old.owner == new.owner
-            && together
-            && old.overlaps(new)
-            && !(state.config.bbm >= Bbm::Level2 && agree(old, new))
-            && !(old.size == new.size && agree(old, new))
-    })?;
-    Some(Breach {
-        cpu: Some(*cpu),
-        va: Some(new.va.max(old.va)),
-        entry: Some(*old),
-        what: format!(
-            "{:#x} has an entry of {:#x} bytes to {:#x} and one of {:#x} bytes to {:#x}",
-            new.va.max(old.va),
-            old.size,
-            old.pa,
-            new.size,
-            new.pa
-        ),
-    })
+    None
+}
+
+/// Whether hardware may be at a loss with the two.
+fn conflict(state: &State, old: &Entry, new: &Entry) -> bool {
+    let resized = old.size != new.size && state.config.bbm < Bbm::Level2;
+    old.id != new.id && old.stage == new.stage && old.overlaps(new) && (resized || !agree(old, new))
 }
 
 /// Whether both translate what they have in common alike.

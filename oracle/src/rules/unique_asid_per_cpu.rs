@@ -51,4 +51,19 @@ mod tests {
         let broken = stage1(private(), async |s| switch_under(s, 1).await);
         assert_eq!(broken, Some(RULE.name));
     }
+
+    /// Both may have entries under the ASID while the switch is not over.
+    #[test]
+    fn good_flush_at_the_end_of_the_switch() {
+        let broken = stage1(private(), async |s| {
+            s.switch(s.c0, A, 1).await;
+            s.c0.access(0x4000, Access::Read).await;
+            s.switching(s.c0);
+            s.load(s.c0, B, 1).await;
+            s.walk(s.c0, 0x1000, None);
+            flush(s.c0, Tlbi::asid(Kind::Aside1, 1)).await;
+            s.settled(s.c0, Some(B));
+        });
+        assert_eq!(broken, None);
+    }
 }

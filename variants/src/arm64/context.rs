@@ -186,6 +186,7 @@ impl Asids {
             return generation | 1;
         };
         self.asid_map.fetch_or(cpu, 1 << asid).await;
+        // Unnoticed: only says where the next search begins.
         self.cur_idx.write(cpu, asid).await;
         generation | asid
     }
@@ -265,9 +266,11 @@ impl Asids {
 
     /// `local_flush_tlb_all`.
     pub async fn local_flush_tlb_all(&self, cpu: Cpu<'_>) {
+        // Unnoticed: under sc a store is visible to walkers at once.
         cpu.dsb(Dsb::Nshst).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
         cpu.dsb(Dsb::Nsh).await;
+        // Unnoticed: the switch that flushes goes on to an ISB of its own before any access.
         cpu.isb().await;
     }
 }

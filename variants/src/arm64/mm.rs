@@ -14,7 +14,11 @@ pub const NSH: Defect = Defect {
     name: "B-20-nsh",
     about: "a permission changed without a break is invalidated on this CPU only",
     source: "Colton Lewis, 2 Jun 2023, \"Skip break phase when we have FEAT_BBM level 2\"",
-    breaks: &[&["no-write-after-protect", "TLBEmptyInvalPTE", "restriction-scope"]],
+    breaks: &[&[
+        "no-write-after-protect",
+        "TLBEmptyInvalPTE",
+        "restriction-scope",
+    ]],
 };
 
 /// B-20 (block to table): the block stays in TLBs.
@@ -89,6 +93,8 @@ impl<F: Flavour> Variant for Mms<F> {
         let pgd = self.tables.pgd(cpu, next).await;
         self.asids.check_and_switch_context(cpu, next, pgd).await;
         // A thread that migrates between a TLBI and its DSB must still find it complete.
+        // Unnoticed: threads do not migrate between a TLBI and its DSB here, and the ISB has
+        // ended the walks of the old context.
         cpu.dsb(Dsb::Ish).await;
         cpu.local_irq_enable().await;
     }
@@ -96,6 +102,7 @@ impl<F: Flavour> Variant for Mms<F> {
     async fn sched_out(&self, cpu: Cpu<'_>, _prev: Space) {
         cpu.local_irq_save().await;
         self.asids.switch_to_init_mm(cpu).await;
+        // Unnoticed: as in switch_to.
         cpu.dsb(Dsb::Ish).await;
         cpu.local_irq_enable().await;
     }
@@ -105,6 +112,8 @@ impl<F: Flavour> Variant for Mms<F> {
     /// `exit_mmap` and `mmdrop`; the ASID is not given back, a rollover will collect it.
     async fn exit(&self, cpu: Cpu<'_>, mm: Space) -> Done {
         let done = self.tables.exit(cpu, mm).await;
+        // Unnoticed: the dead mm's entries under its ASID were just flushed; its successor
+        // could keep it.
         self.asids.context_id[mm.0 as usize].write(cpu, 0).await; // mm_init of the next
         done
     }

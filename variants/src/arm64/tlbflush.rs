@@ -97,6 +97,8 @@ impl Flush for TlbFlush {
     async fn exit(&self, cpu: Cpu<'_>, mm: Space) {
         cpu.dsb(Dsb::Ishst).await;
         let asid = self.asid(cpu, mm).await;
+        // Unnoticed: no walk of an unloaded context is in flight (switch `inflight`), and a
+        // rollover flushes before the ASID is used again.
         cpu.tlbi(Tlbi::asid(Kind::Aside1is, asid)).await;
         cpu.dsb(Dsb::Ish).await;
     }

@@ -38,6 +38,7 @@ impl Stage2Flush {
 
     async fn exit_vmid_context(&self, cpu: Cpu<'_>, irqs_were_off: bool) {
         cpu.write_sysreg(Reg::Hcr, HCR_VM | HCR_TGE).await;
+        // Unnoticed: whoever uses VTTBR or HCR next writes and synchronizes them first.
         cpu.isb().await;
         if !irqs_were_off {
             cpu.local_irq_enable().await;
@@ -54,18 +55,25 @@ impl Stage2Flush {
         cpu.dsb(Dsb::Ish).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
         cpu.dsb(Dsb::Ish).await;
+        // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
         self.exit_vmid_context(cpu, irqs).await;
     }
 
     /// `__kvm_tlb_flush_vmid_ipa_nsh`: this CPU only.
     async fn flush_vmid_ipa_nsh(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, ttl: Ttl) {
+        // Unnoticed: under sc a store is visible to walkers at once.
         cpu.dsb(Dsb::Nshst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
         cpu.tlbi(Tlbi::addr(Kind::Ipas2e1, ipa, 0, ttl)).await;
+        // Unnoticed: the worst is one more fault, whose handler completes this TLBI with its
+        // own.
         cpu.dsb(Dsb::Nsh).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
+        // Unnoticed: the worst is one more fault, whose handler completes this TLBI with its
+        // own.
         cpu.dsb(Dsb::Nsh).await;
+        // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
         self.exit_vmid_context(cpu, irqs).await;
     }
@@ -96,6 +104,7 @@ impl Flush for Stage2Flush {
         cpu.dsb(Dsb::Ish).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
         cpu.dsb(Dsb::Ish).await;
+        // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
         self.exit_vmid_context(cpu, irqs).await;
     }
@@ -109,10 +118,14 @@ impl Flush for Stage2Flush {
 
     /// Everything of the VMID, on this CPU (Arm ARM, D8.14.3).
     async fn conflict(&self, cpu: Cpu<'_>, vm: Space) {
+        // Unnoticed: under sc a store is visible to walkers at once.
         cpu.dsb(Dsb::Nshst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalls12e1)).await;
+        // Unnoticed: the worst is one more fault, whose handler completes this TLBI with its
+        // own.
         cpu.dsb(Dsb::Nsh).await;
+        // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
         self.exit_vmid_context(cpu, irqs).await;
     }

@@ -134,6 +134,7 @@ impl Vmids {
 
     /// Broadcast: a VMID that is free from here on is in no TLB.
     async fn __kvm_flush_vm_context(&self, cpu: Cpu<'_>) {
+        // Unnoticed: under sc a store is visible to walkers at once.
         cpu.dsb(Dsb::Ishst).await;
         cpu.tlbi(Tlbi::all(Kind::Alle1is)).await;
         cpu.dsb(Dsb::Ish).await;
@@ -194,6 +195,7 @@ impl Vmids {
             return generation | 1;
         };
         self.vmid_map.fetch_or(cpu, 1 << number).await;
+        // Unnoticed: only says where the next search begins.
         self.cur_idx.write(cpu, number).await;
         id.write(cpu, generation | number).await;
         generation | number
@@ -203,6 +205,8 @@ impl Vmids {
     /// overwrite the 0 of a concurrent rollover.
     pub async fn kvm_arm_vmid_clear_active(&self, cpu: Cpu<'_>) {
         self.active_vmids[cpu.id() as usize]
+            // Unnoticed: as in version 2, a rollover then reserves the VMID of a VM that is
+            // not loaded: that costs numbers, not safety.
             .write(cpu, VMID_ACTIVE_INVALID)
             .await;
     }

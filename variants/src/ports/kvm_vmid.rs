@@ -61,6 +61,7 @@ impl Variant for Port {
     async fn leave(&self, cpu: Cpu<'_>, _vm: Space) {
         cpu.exit_guest().await;
         cpu.write_sysreg(Reg::Hcr, HCR_VM | HCR_TGE).await;
+        // Unnoticed: whoever uses VTTBR or HCR next writes and synchronizes them first.
         cpu.isb().await;
         cpu.local_irq_enable().await;
     }

@@ -16,13 +16,16 @@ impl<const CANARY: bool> FlushAll<CANARY> {
         cpu.dsb(Dsb::Ishst).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
         cpu.dsb(Dsb::Ish).await;
+        // Unnoticed: user code begins with an exception return.
         cpu.isb().await;
     }
 
     async fn here(&self, cpu: Cpu<'_>) {
+        // Unnoticed: under sc a store is visible to walkers at once.
         cpu.dsb(Dsb::Nshst).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
         cpu.dsb(Dsb::Nsh).await;
+        // Unnoticed: user code begins with an exception return.
         cpu.isb().await;
     }
 }
@@ -96,6 +99,8 @@ impl<const CANARY: bool> Variant for Naive<CANARY> {
         let pgd = self.tables.pgd(cpu, next).await;
         self.leave_space(cpu).await;
         cpu.write_sysreg(Reg::Ttbr0, ttbr::new(pgd, 0, false)).await;
+        // Unnoticed: orders the CPU's own next access, and user code begins with an exception
+        // return.
         cpu.isb().await;
     }
 

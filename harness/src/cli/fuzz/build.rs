@@ -38,14 +38,17 @@ pub fn root() -> Result<PathBuf, Failure> {
         std::fs::read_to_string(dir.join("fuzz/Cargo.toml"))
             .is_ok_and(|manifest| manifest.contains("name = \"shootdown-fuzz\""))
     };
-    here.ancestors().find(ours).map(Path::to_owned).ok_or_else(|| {
-        miette!(
-            help = "run it from a clone of the Shootdown repository: the instrumented \
+    here.ancestors()
+        .find(ours)
+        .map(Path::to_owned)
+        .ok_or_else(|| {
+            miette!(
+                help = "run it from a clone of the Shootdown repository: the instrumented \
                     target is built from there",
-            "{} is not in a checkout of Shootdown",
-            here.display()
-        )
-    })
+                "{} is not in a checkout of Shootdown",
+                here.display()
+            )
+        })
 }
 
 /// Builds the target `differential`. Gives the program.
@@ -55,7 +58,14 @@ pub fn build(root: &Path) -> Result<PathBuf, Failure> {
     let mut cargo = Command::new(cargo());
     cargo
         .current_dir(root)
-        .args(["build", "--release", "-p", "shootdown-fuzz", "--bin", "differential"])
+        .args([
+            "build",
+            "--release",
+            "-p",
+            "shootdown-fuzz",
+            "--bin",
+            "differential",
+        ])
         // A target that is named keeps build scripts from being instrumented.
         .args(["--target", &host, "--color", "never", "--target-dir"])
         .arg(&folder)
@@ -64,13 +74,20 @@ pub fn build(root: &Path) -> Result<PathBuf, Failure> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let mut child = cargo.spawn().map_err(|e| at(Path::new("cargo"), "run", &e))?;
+    let mut child = cargo
+        .spawn()
+        .map_err(|e| at(Path::new("cargo"), "run", &e))?;
     let output = child.stderr.take().map(follow).unwrap_or_default();
-    let status = child.wait().map_err(|e| at(Path::new("cargo"), "wait for", &e))?;
+    let status = child
+        .wait()
+        .map_err(|e| at(Path::new("cargo"), "wait for", &e))?;
     if !status.success() {
         return Err(failed(&output));
     }
-    Ok(folder.join(host).join("release/differential").with_extension(std::env::consts::EXE_EXTENSION))
+    Ok(folder
+        .join(host)
+        .join("release/differential")
+        .with_extension(std::env::consts::EXE_EXTENSION))
 }
 
 fn cargo() -> std::ffi::OsString {
@@ -78,7 +95,12 @@ fn cargo() -> std::ffi::OsString {
 }
 
 fn failed(output: &str) -> Failure {
-    let missing = ["ToolNotFound", "failed to find tool", "is not installed", "Is `c++` installed"];
+    let missing = [
+        "ToolNotFound",
+        "failed to find tool",
+        "is not installed",
+        "Is `c++` installed",
+    ];
     if output.contains("libfuzzer-sys") && missing.iter().any(|sign| output.contains(sign)) {
         return miette!(help = COMPILER, "there is no C++ compiler");
     }
@@ -92,12 +114,18 @@ fn host() -> Result<String, Failure> {
     let output = output.map_err(|e| at(Path::new(&rustc), "run", &e))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.ok_or_else(|| miette!("`rustc -vV` does not name its host"))?.to_owned())
+    Ok(host
+        .ok_or_else(|| miette!("`rustc -vV` does not name its host"))?
+        .to_owned())
 }
 
 /// Shows what cargo is at, as one line on a terminal. Gives all it said.
 fn follow(from: impl std::io::Read) -> String {
-    let bar = if stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar = if stderr().is_terminal() {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::hidden()
+    };
     if let Ok(style) = ProgressStyle::with_template("{spinner} building {wide_msg} {elapsed}") {
         bar.set_style(style);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Several libFuzzer processes on one corpus, until time is up or something is found.
 
-use super::finding::{Saved, read, save_finding};
+use super::finding::{read, save_finding};
 use super::job::{End, Job, Plan, Said};
 use super::progress::Progress;
 use super::stats::Stats;
@@ -9,6 +9,7 @@ use super::summary::Summary;
 use super::{Args, Failure, at};
 use crate::check::Subject;
 use crate::exec::Bench;
+use crate::findings::Saved;
 use miette::miette;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,7 +41,11 @@ pub fn run(
     root: &Path,
     target: &Path,
 ) -> Result<ExitCode, Failure> {
-    let shown = if args.variants.is_empty() { "differential".into() } else { names(subjects, "+") };
+    let shown = if args.variants.is_empty() {
+        "differential".into()
+    } else {
+        names(subjects, "+")
+    };
     let folder = root.join("target/shootdown");
     let own = || folder.join("corpus").join(shown.replace('/', "-"));
     let mut corpora = vec![args.corpus.clone().unwrap_or_else(own)];
@@ -48,7 +53,9 @@ pub fn run(
     corpora.extend(Some(root.join("corpus")).filter(|dir| dir.is_dir()));
     let variants = names(subjects, " ");
     let artifacts = folder.join(format!("artifacts/{}", std::process::id()));
-    let seed = args.seed.unwrap_or_else(|| fastrand::u32(1..=i32::MAX as u32));
+    let seed = args
+        .seed
+        .unwrap_or_else(|| fastrand::u32(1..=i32::MAX as u32));
     let (to, from) = channel();
     let plan = Plan {
         target,
@@ -64,28 +71,43 @@ pub fn run(
         jobs: Vec::new(),
         to,
         next_seed: seed,
-        summary: Summary { seed, ..Summary::default() },
+        summary: Summary {
+            seed,
+            ..Summary::default()
+        },
         progress: Progress::new(args.verbose),
         bench: Bench::default(),
         findings: Vec::new(),
         found: 0,
     };
-    campaign.progress.print(&format!("fuzzing {variants}, seed {seed}, corpus {}", corpora[0].display()));
+    eprintln!(
+        "fuzzing {variants}, seed {seed}, corpus {}",
+        corpora[0].display()
+    );
     let done = campaign.go(&from);
     campaign.stop(&from);
     campaign.progress.end();
     let _ = std::fs::remove_dir(&artifacts); // unless something is kept there
     campaign.summary.seconds = campaign.progress.elapsed().as_secs_f64();
-    eprintln!("{}", campaign.summary.line());
+    println!("{}", campaign.summary.line());
+    if campaign.found == 0 && done.is_ok() {
+        println!("no rule is broken");
+    }
     if let Some(path) = &args.json {
-        campaign.summary.write_json(path, campaign.findings.first())?;
+        campaign
+            .summary
+            .write_json(path, campaign.findings.first())?;
     }
     done?;
     Ok(ExitCode::from(u8::from(campaign.found > 0)))
 }
 
 fn names(subjects: &[Subject], by: &str) -> String {
-    subjects.iter().map(Subject::name).collect::<Vec<_>>().join(by)
+    subjects
+        .iter()
+        .map(Subject::name)
+        .collect::<Vec<_>>()
+        .join(by)
 }
 
 impl Campaign<'_> {
@@ -138,7 +160,10 @@ impl Campaign<'_> {
 
     /// The figures of all processes. Coverage is that of the best: they share a corpus.
     fn stats(&self) -> Stats {
-        let mut all = Stats { executions: self.summary.executions, ..Stats::default() };
+        let mut all = Stats {
+            executions: self.summary.executions,
+            ..Stats::default()
+        };
         for stats in self.jobs.iter().flatten().map(|job| job.stats) {
             all.executions += stats.executions;
             all.coverage = all.coverage.max(stats.coverage);
@@ -159,7 +184,9 @@ impl Campaign<'_> {
 
     /// A process has ended by itself.
     fn ended(&mut self, number: usize) -> Result<(), Failure> {
-        let Some((job, end)) = self.take(number) else { return Ok(()) };
+        let Some((job, end)) = self.take(number) else {
+            return Ok(());
+        };
         match (&job.line, &end.artifact) {
             (Some(line), Some(artifact)) => {
                 let bytes = std::fs::read(artifact).map_err(|e| at(artifact, "read", &e))?;
@@ -171,9 +198,11 @@ impl Campaign<'_> {
                     ));
                 };
                 self.found += 1;
-                let known = self.findings.iter().any(|s| s.found.expect() == found.expect());
-                if !known {
-                    let saved = save_finding(&mut self.bench, scenario, found, &self.args.findings)?;
+                let expect = found.expect();
+                let known = |s: &Saved| s.minimized.found.expect() == expect;
+                if !self.findings.iter().any(known) {
+                    let saved =
+                        save_finding(&mut self.bench, &scenario, &found, &self.args.findings)?;
                     if self.findings.is_empty() {
                         self.summary.seed = job.seed;
                     }
@@ -181,7 +210,11 @@ impl Campaign<'_> {
                     self.findings.push(saved);
                 }
                 remove(artifact);
-                if self.args.keep_going { self.start(number) } else { Ok(()) }
+                if self.args.keep_going {
+                    self.start(number)
+                } else {
+                    Ok(())
+                }
             }
             (None, None) if end.status.is_some_and(|s| s.success()) => Ok(()),
             _ => Err(broken(&job, &end)),
@@ -189,16 +222,13 @@ impl Campaign<'_> {
     }
 
     fn tell(&self, saved: &Saved) {
-        let found = &saved.found;
-        self.progress.print(&format!(
-            "\n{} broke {}:\n{}\n\n{}\nwritten to {}; see it again with\n    shootdown replay {}\n",
-            found.by.name(),
-            found.finding.rule.name,
-            found.finding.breach.what,
-            saved.scenario,
-            saved.path.display(),
-            saved.path.display()
-        ));
+        let path = saved.path.display();
+        self.progress.aside(|| {
+            println!(
+                "\n{}\nwritten to {path}; see it again with\n    shootdown replay {path}\n",
+                saved.report
+            );
+        });
     }
 
     /// Ends what still runs.
@@ -232,9 +262,14 @@ fn remove(artifact: &Path) {
 /// A process that ended otherwise than with a finding or in time.
 fn broken(job: &Job, end: &End) -> Failure {
     let tail: Vec<_> = job.tail.iter().map(String::as_str).collect();
-    let status = end.status.map_or("an unknown status".to_owned(), |s| s.to_string());
+    let status = end
+        .status
+        .map_or("an unknown status".to_owned(), |s| s.to_string());
     let kept = |path: &PathBuf| format!("the input is kept in {}", path.display());
-    let kept = end.artifact.as_ref().map_or("there is no input that it ended on".to_owned(), kept);
+    let kept = end
+        .artifact
+        .as_ref()
+        .map_or("there is no input that it ended on".to_owned(), kept);
     miette!(
         help = kept,
         "this is an error of Shootdown: the fuzz target (seed {}) ended with {status}\n{}",

@@ -74,7 +74,12 @@ impl Job {
         prefix.push("/");
         let mut command = Command::new(plan.target);
         command
-            .args(["-max_len=4096", "-len_control=0", "-print_final_stats=1", "-timeout=60"])
+            .args([
+                "-max_len=4096",
+                "-len_control=0",
+                "-print_final_stats=1",
+                "-timeout=60",
+            ])
             .args(["-reload=5", "-detect_leaks=0"])
             .arg(format!("-seed={seed}"))
             .arg(argument("-artifact_prefix=", &prefix));
@@ -93,7 +98,10 @@ impl Job {
         let mut child = command.spawn().map_err(|e| at(plan.target, "run", &e))?;
         let output = child.stderr.take();
         std::thread::spawn(move || {
-            for line in output.into_iter().flat_map(|o| BufReader::new(o).split(b'\n')) {
+            for line in output
+                .into_iter()
+                .flat_map(|o| BufReader::new(o).split(b'\n'))
+            {
                 let Ok(line) = line else { break };
                 let line = String::from_utf8_lossy(&line).into_owned();
                 if to.send((number, Said::Line(line))).is_err() {
@@ -103,7 +111,14 @@ impl Job {
             let _ = to.send((number, Said::End)); // no one listens any more: as well
         });
         let (stats, tail) = (Stats::default(), VecDeque::new());
-        Ok(Job { seed, stats, line: None, tail, artifacts, child })
+        Ok(Job {
+            seed,
+            stats,
+            line: None,
+            tail,
+            artifacts,
+            child,
+        })
     }
 
     /// Takes in a line of output.
@@ -141,12 +156,19 @@ impl Job {
                 Err(_) => break None,
             }
         };
-        let files = std::fs::read_dir(&self.artifacts).into_iter().flatten().flatten();
+        let files = std::fs::read_dir(&self.artifacts)
+            .into_iter()
+            .flatten()
+            .flatten();
         let artifact = files.map(|file| file.path()).min();
         if artifact.is_none() {
             let _ = std::fs::remove_dir(&self.artifacts); // empty; harmless if it stays
         }
-        End { status, cpu: cpu.unwrap_or(0.0), artifact }
+        End {
+            status,
+            cpu: cpu.unwrap_or(0.0),
+            artifact,
+        }
     }
 }
 

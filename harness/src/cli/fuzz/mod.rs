@@ -9,8 +9,7 @@ mod progress;
 mod stats;
 mod summary;
 
-use super::Failure;
-use crate::check::Subject;
+use super::{Failure, input};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,18 +55,10 @@ pub struct Args {
 /// # Errors
 /// Bad names, no checkout, no compiler, a failed build, or a target that ended by itself.
 pub fn fuzz(args: &Args) -> Result<ExitCode, Failure> {
-    let subjects = subjects(&args.variants)?;
+    let subjects = input::named(&args.variants)?;
     let root = build::root()?;
     let target = build::build(&root)?;
     campaign::run(args, &subjects, &root, &target)
-}
-
-fn subjects(names: &[String]) -> Result<Vec<Subject>, Failure> {
-    if names.is_empty() {
-        return Ok(Subject::sound());
-    }
-    let subjects = names.iter().map(|name| Subject::parse(name));
-    subjects.collect::<Result<_, _>>().map_err(|message| miette::miette!("{message}"))
 }
 
 /// Something that could not be done to a file, as a failure.

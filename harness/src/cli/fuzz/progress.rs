@@ -28,7 +28,11 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Progress { bar, start: Instant::now(), due: Duration::from_secs(1) }
+        Progress {
+            bar,
+            start: Instant::now(),
+            due: Duration::from_secs(1),
+        }
     }
 
     /// Since it began.
@@ -49,11 +53,11 @@ impl Progress {
         }
     }
 
-    /// A line of its own above the other.
-    pub fn print(&self, line: &str) {
+    /// Does something that prints lines of its own.
+    pub fn aside(&self, print: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 
@@ -87,7 +91,11 @@ fn short(number: f64) -> String {
         n if n < 1e9 => (n / 1e6, "M"),
         n => (n / 1e9, "G"),
     };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    let digits = if value < 10.0 {
+        2
+    } else {
+        usize::from(value < 100.0)
+    };
     format!("{value:.digits$}{unit}")
 }
 
@@ -97,7 +105,12 @@ mod tests {
 
     #[test]
     fn a_line_is_short() {
-        let stats = Stats { executions: 12_345_678, coverage: 2124, features: 14408, corpus: 3489 };
+        let stats = Stats {
+            executions: 12_345_678,
+            coverage: 2124,
+            features: 14408,
+            corpus: 3489,
+        };
         assert_eq!(
             line(Duration::from_secs(3725), &stats, 1),
             "1:02:05  12.3M runs  3.31k/s  cov 2124  ft 14408  corpus 3489  findings 1"

@@ -31,7 +31,9 @@ impl Stats {
     /// `123 NEW cov: 1 ft: 2 corp: 3/4Kb lim: 4096 exec/s: 5 ...`, without its `#`.
     fn status(&mut self, line: &str) {
         let mut words = line.split_ascii_whitespace();
-        let Some(count) = words.next().and_then(|n| n.parse().ok()) else { return };
+        let Some(count) = words.next().and_then(|n| n.parse().ok()) else {
+            return;
+        };
         self.executions = self.executions.max(count);
         while let Some(word) = words.next() {
             let place = match word {
@@ -40,7 +42,10 @@ impl Stats {
                 "corp:" => &mut self.corpus,
                 _ => continue,
             };
-            let value = words.next().and_then(|v| v.split('/').next()).map(str::parse);
+            let value = words
+                .next()
+                .and_then(|v| v.split('/').next())
+                .map(str::parse);
             if let Some(Ok(value)) = value {
                 *place = value;
             }
@@ -57,12 +62,23 @@ mod tests {
         let mut stats = Stats::default();
         stats.line("INFO: Running with entropic power schedule (0xFF, 100).");
         stats.line("#2\tINITED exec/s: 0 rss: 30Mb");
-        assert_eq!(stats, Stats { executions: 2, ..Stats::default() });
+        assert_eq!(
+            stats,
+            Stats {
+                executions: 2,
+                ..Stats::default()
+            }
+        );
         stats.line(
             "#99778\tNEW    cov: 2124 ft: 14408 corp: 3489/2783Kb lim: 4096 exec/s: 9941 \
              rss: 41Mb L: 446/3445 MS: 1 Custom-",
         );
-        let want = Stats { executions: 99778, coverage: 2124, features: 14408, corpus: 3489 };
+        let want = Stats {
+            executions: 99778,
+            coverage: 2124,
+            features: 14408,
+            corpus: 3489,
+        };
         assert_eq!(stats, want);
         stats.line("SHOOTDOWN-EXECUTIONS 100000");
         assert_eq!(stats.executions, 100_000);

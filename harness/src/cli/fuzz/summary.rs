@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a campaign came to: a line for people, JSON for scripts.
 
-use super::finding::Saved;
 use super::{Failure, at};
+use crate::findings::Saved;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -45,9 +45,9 @@ impl Summary {
             self.seconds,
             self.cpu,
             self.seed,
-            field(first.map(|s| s.found.finding.rule.name.to_owned())),
-            field(first.map(|s| s.found.by.name())),
-            field(first.map(|s| s.scenario.to_string())),
+            field(first.map(|s| s.minimized.found.finding.rule.name.to_owned())),
+            field(first.map(|s| s.minimized.found.by.name())),
+            field(first.map(|s| s.minimized.scenario.to_string())),
         );
         std::fs::write(path, json).map_err(|e| at(path, "write", &e))
     }
@@ -77,7 +77,15 @@ mod tests {
     #[test]
     fn text_becomes_json() {
         assert_eq!(quote("a \"b\"\\\n\t"), r#""a \"b\"\\\n\u0009""#);
-        let summary = Summary { executions: 1000, seconds: 2.0, cpu: 1.0, seed: 7 };
-        assert_eq!(summary.line(), "1000 runs in 2.0 s, 500/s; 1.0 CPU s, 1000 per CPU s");
+        let summary = Summary {
+            executions: 1000,
+            seconds: 2.0,
+            cpu: 1.0,
+            seed: 7,
+        };
+        assert_eq!(
+            summary.line(),
+            "1000 runs in 2.0 s, 500/s; 1.0 CPU s, 1000 per CPU s"
+        );
     }
 }

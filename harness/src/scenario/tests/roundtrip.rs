@@ -217,7 +217,10 @@ fn slot(rng: &mut Rng) -> Slot {
             cpu,
             va: rng.bool().then(|| va(rng)),
         },
-        2 => Slot::Deliver { cpu, last: rng.bool() },
+        2 => Slot::Deliver {
+            cpu,
+            last: rng.bool(),
+        },
         3 => Slot::Ipi { cpu },
         4 => Slot::Resolve {
             cpu,

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the hardware may do, and what it may not: a file for each topic, and for each
+//! behaviour a run that shows it and one in which it must not be seen.
+
+mod capacity;
+mod context;
+mod delivery;
+mod determinism;
+mod frames;
+mod hints;
+mod in_flight;
+mod ipis;
+mod locks;
+mod nested;
+mod overlap;
+mod rig;
+mod sharing;
+mod walk_cache;
+mod walks;
