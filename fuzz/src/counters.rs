@@ -16,15 +16,25 @@ use shootdown::coverage::COUNTERS;
     expect(unsafe_code, reason = "the one way to name a linker section"),
     unsafe(link_section = "__libfuzzer_extra_counters")
 )]
-static EXTRA: [AtomicU8; COUNTERS] = [const { AtomicU8::new(0) }; COUNTERS];
+static EXTRA: [AtomicU8; 2 * FOLDED] = [const { AtomicU8::new(0) }; 2 * FOLDED];
+
+/// Counters that hand-overs are folded into, and as many again for goals. Measured: with
+/// all of them apart nearly every input is new in some way, the corpus grows to thousands,
+/// and the harder defects take twice to five times as long.
+const FOLDED: usize = 128;
+
+/// What a goal's counter is set to.
+const GOAL: u8 = u8::MAX;
 
 /// Shows counters to libFuzzer, which has cleared its own.
 pub fn show(counters: &[u8; COUNTERS]) {
     // Most are zero, so they are passed over eight at a time.
-    for (from, to) in counters.chunks_exact(8).zip(EXTRA.chunks_exact(8)) {
-        if from != [0; 8] {
-            for (from, to) in from.iter().zip(to) {
-                to.store(*from, Relaxed);
+    for (from, some) in (0..).step_by(8).zip(counters.chunks_exact(8)) {
+        if some != [0; 8] {
+            for (at, &count) in (from..).zip(some).filter(|(_, count)| **count > 0) {
+                let half = usize::from(count == GOAL) * FOLDED;
+                let place = &EXTRA[half + at % FOLDED];
+                place.store(place.load(Relaxed).max(count), Relaxed);
             }
         }
     }

@@ -34,7 +34,7 @@ impl fmt::Debug for Input {
 
 /// Mutations, in percent, that are a wholly new scenario instead. A swarm of random
 /// scenarios finds every known defect on its own; the corpus must not lose that.
-const FRESH: u32 = 15;
+const FRESH: u32 = 30;
 
 /// Calls for a crossover, in percent, that make one. libFuzzer makes every second
 /// mutation a crossover, which is too many; where one declines, it mutates instead.

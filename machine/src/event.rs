@@ -28,6 +28,8 @@ pub enum Done {
 pub enum Drop {
     /// Invalidated by this CPU's TLBI, its number in the run.
     Tlbi(u8, u32),
+    /// Replaced by one for the same addresses and tags.
+    Replaced,
     /// Evicted.
     Evicted,
 }

@@ -292,7 +292,10 @@ impl State {
         entry.id = self.next_entry;
         self.cost.fills += 1;
         let tlb = self.config.tlb_of(cpu);
-        self.tlbs[tlb].insert(entry);
+        let gone = self.tlbs[tlb].insert(entry);
+        if let (true, Some((entry, why))) = (self.tracing, gone) {
+            self.events.push(Event::Dropped { cpu, entry, why });
+        }
         self.events.push(Event::Fill { cpu, entry, demand });
     }
 
@@ -300,6 +303,9 @@ impl State {
     /// Whether anything happened.
     pub fn walk(&mut self, cpu: u8, va: Va, old: bool, steps: Option<u8>) -> bool {
         let i = cpu as usize;
+        if steps == Some(0) {
+            return false;
+        }
         let mut left = steps.map_or(u32::MAX, u32::from);
         let mut walk = match (steps, self.cpus[i].walk.take()) {
             (Some(_), Some(walk)) => walk,

@@ -3,6 +3,7 @@
 
 use crate::arm64::{Desc, Scope, Stage, Tlbi, Ttl};
 use crate::config::{Bbm, Pick};
+use crate::event::Drop;
 use crate::op::{Space, Va};
 
 /// Entries that one TLB holds; the oldest makes room.
@@ -203,19 +204,19 @@ impl Tlb {
             .copied()
     }
 
-    /// Stores an entry. The one that had its place, or the oldest of a full TLB, is gone.
-    pub fn insert(&mut self, entry: Entry) {
+    /// Stores an entry. Gives the one that had its place, or the oldest of a full TLB, which
+    /// is gone.
+    pub fn insert(&mut self, entry: Entry) -> Option<(u32, Drop)> {
         let place = self.entries.iter().position(|e| e.same_key(&entry));
-        match place {
-            Some(i) => {
-                self.entries.remove(i);
-            }
+        let gone = match place {
+            Some(i) => Some((self.entries.remove(i).id, Drop::Replaced)),
             None if self.entries.len() == CAPACITY => {
-                self.entries.remove(0);
+                Some((self.entries.remove(0).id, Drop::Evicted))
             }
-            None => {}
-        }
+            None => None,
+        };
         self.entries.push(entry);
+        gone
     }
 }
 

@@ -55,7 +55,7 @@ impl Context {
         let cnp = regs.ttbr0 & ttbr::CNP != 0;
         let tags = Tags {
             asid: ttbr::tag(regs.ttbr1),
-            vmid: 0,
+            vmid: tlbi_vmid(regs),
             cnp,
         };
         (stage1 != 0).then_some(Context {
@@ -138,6 +138,8 @@ pub struct Walk {
     owner: Option<Life>,
     demand: bool,
     next: Next,
+    /// The stage-2 leaf that the stage-1 descriptor to be read next was found through.
+    table: Option<Leaf>,
     leaf1: Option<Leaf>,
     leaf2: Option<Leaf>,
 }
@@ -166,6 +168,7 @@ impl Walk {
             owner,
             demand,
             next: Next::Insert,
+            table: None,
             leaf1: None,
             leaf2: None,
         };
@@ -211,6 +214,7 @@ impl Walk {
         let pick = s.cpus[cpu as usize].pick;
         let found = tlb.lookup(cpu, self.ctx.tags, Stage::Two, ipa, s.config.bbm, pick);
         if let Found::Hit(e) = found {
+            self.owner = e.owner;
             let leaf = Leaf {
                 desc: e.desc,
                 desc_pa: e.desc_pa,
@@ -234,6 +238,7 @@ impl Walk {
 
     fn stage2_done(&mut self, leaf: Leaf, what: For) {
         let pa = leaf.desc.addr() + leaf.input % level_size(leaf.level);
+        self.table = matches!(what, For::Stage1(_)).then_some(leaf);
         self.next = match what {
             For::Data => {
                 self.leaf2 = Some(leaf);
@@ -379,7 +384,8 @@ impl Walk {
             combined = Entry {
                 va: self.va / size * size,
                 size,
-                level: first.level.max(second.level),
+                // A level hint means stage 1 where there is one.
+                level: first.level,
                 global: first.global,
                 pa: second.pa + ipa % second.size,
                 writable: first.writable && second.writable,
@@ -395,14 +401,17 @@ impl Walk {
     pub fn hit_by(&self, op: &Tlbi, vmid: u16) -> bool {
         let tags = &self.ctx.tags;
         let row = op.kind.row();
+        let tagged = self.leaf1.is_none_or(|leaf| leaf.desc.non_global());
         let addr = match row.scope {
             Scope::All => return true,
             Scope::VmBoth | Scope::Vm => return tags.vmid == vmid,
             Scope::Asid => return tags.vmid == vmid && tags.asid == op.asid_field(),
-            Scope::Va if self.ctx.stage1 != 0 && tags.asid != op.asid_field() => return false,
+            Scope::Va if self.ctx.stage1 != 0 && tagged && tags.asid != op.asid_field() => {
+                return false;
+            }
             Scope::Va | Scope::VaAllAsid => self.va,
             Scope::Ipa if self.ctx.stage2 == 0 => return false,
-            Scope::Ipa => match (self.next, self.leaf2) {
+            Scope::Ipa => match (self.next, self.leaf2.or(self.table)) {
                 (_, Some(leaf)) => leaf.input,
                 (
                     Next::Read {
@@ -415,27 +424,39 @@ impl Walk {
                 _ => return false,
             },
         };
-        let leaf = if row.scope == Scope::Ipa {
-            self.leaf2
-        } else {
-            self.leaf1.or(self.leaf2)
+        let leaf = match row.scope {
+            Scope::Ipa => self.leaf2.or(self.table),
+            _ => self.leaf1.or(self.leaf2),
         };
-        let (start, len) = op.span();
-        let page = addr / PAGE * PAGE;
         let level = match (op.ttl(), leaf) {
             (Ttl::Level(hint), Some(leaf)) => leaf.level == hint,
             _ => true,
         };
-        let covered = match leaf {
-            // An entry of it would be hit by any address that it covers.
-            Some(leaf) => {
-                let size = level_size(leaf.level);
-                let first = page / size * size;
-                first < start + len && start < first + size
-            }
-            None => start <= page && page < start + len,
+        // What it has read translates more than the one page: a leaf all that the leaf maps,
+        // a table pointer all that the table does.
+        let size = match (leaf, self.next) {
+            (Some(leaf), _) => level_size(leaf.level),
+            (
+                None,
+                Next::Read {
+                    stage, level, at, ..
+                },
+            ) if !self.in_root(stage, at) => level_size(level - 1),
+            (None, _) => PAGE,
         };
+        let (start, len) = op.span();
+        let first = addr / size * size;
+        let covered = first < start + len && start < first + size;
         tags.vmid == vmid && covered && level && (leaf.is_some() || !row.last)
+    }
+
+    /// Whether a descriptor is one of the root table's, so that nothing led to it.
+    fn in_root(&self, stage: Stage, at: u64) -> bool {
+        let root = match stage {
+            Stage::One => self.ctx.stage1,
+            Stage::Two => self.ctx.stage2,
+        };
+        at.wrapping_sub(root) < SLOTS as u64 * 8
     }
 }
 

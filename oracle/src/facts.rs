@@ -259,7 +259,11 @@ impl Facts {
                 site,
             };
             for (best, applies) in debt.best.iter_mut().zip([own, combined]) {
-                if applies && best.is_none_or(|b| new.merit() >= b.merit()) {
+                // One that is complete stays; of equals, the later has its DSB to come.
+                let better = |b: Covering| {
+                    new.merit() > b.merit() || (new.merit() == b.merit() && !b.dsb_after)
+                };
+                if applies && best.is_none_or(better) {
                     *best = Some(new);
                 }
             }

@@ -10,7 +10,7 @@ use super::topic::{Topic, read};
 use super::words::{self, site, space};
 use crate::names::{self, Role};
 use shootdown_machine::arm64::{Reg, ttbr};
-use shootdown_machine::{Act, Entry, Event, Use};
+use shootdown_machine::{Act, Entry, Event, Life, Use};
 
 /// What the history comes to, for the sentence that sums it up.
 #[derive(Default)]
@@ -160,12 +160,45 @@ fn filled(run: &Run<'_>, topic: &Topic, e: &Entry, fill: (usize, u8, bool), h: &
     }
     if !demand {
         text += &format!(" {}.", window(run, cpu, at));
+        if unsynced(run, cpu, at) && owner_loaded(run, cpu, at) != e.owner {
+            text += " The walker used the registers as before their last writes, which no ISB \
+                     has followed yet.";
+        }
         let sync = out_of_sync(run, cpu, at);
         if topic.tagging && !sync.is_empty() {
             text += &format!(" It still had {}, though {sync}.", words::tag(e));
         }
     }
     h.add(at, text);
+}
+
+/// Whether a CPU has written a context register since its last context synchronization.
+fn unsynced(run: &Run<'_>, cpu: u8, at: usize) -> bool {
+    let act = |i: usize| match *run.event(i) {
+        Event::Did { cpu: c, act, .. } if c == cpu => Some(act),
+        _ => None,
+    };
+    let sync = |a: &Act| {
+        matches!(
+            a,
+            Act::Msr(..) | Act::Isb | Act::EnterGuest | Act::ExitGuest | Act::Access(..)
+        )
+    };
+    matches!((0..at).rev().filter_map(act).find(sync), Some(Act::Msr(..)))
+}
+
+/// Whose table is in a CPU's registers.
+fn owner_loaded(run: &Run<'_>, cpu: u8, at: usize) -> Option<Life> {
+    let regs = run.regs(cpu, at);
+    let table = if run.virtualized() {
+        regs.vttbr
+    } else {
+        regs.ttbr0
+    };
+    match run.tables.usage(ttbr::table(table), at) {
+        Use::Table(life) => life,
+        _ => None,
+    }
 }
 
 /// The descriptor, or one above it, changes, or the frame is freed.

@@ -2,7 +2,7 @@
 //! `no-walk-of-freed-table`: a freed table may hold anything, and a walker believes what it reads there
 
 use crate::{Breach, Class, Facts, On, Rule};
-use shootdown_machine::{Event, State, Use};
+use shootdown_machine::{Event, State, Use, arm64::Stage};
 
 /// The rule.
 pub const RULE: Rule = Rule {
@@ -19,13 +19,20 @@ fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
         va,
         desc_pa,
         owner,
+        stage,
         ..
     } = *event
     else {
         return None;
     };
     let table = state.mem.frame(desc_pa);
-    (table.usage != Use::Table(owner)).then(|| Breach {
+    // A guest keeps its own tables in its pages.
+    let guest = stage == Stage::One && state.stage() == Stage::Two;
+    let own = match table.usage {
+        Use::Page(life, _) => guest && owner == Some(life),
+        usage => usage == Use::Table(owner),
+    };
+    (!own).then(|| Breach {
         cpu: Some(cpu),
         va: Some(va),
         entry: None,
