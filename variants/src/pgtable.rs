@@ -360,6 +360,7 @@ impl<F: Flush> PageTables<F> {
     /// Frees everything, and gives the letter an empty root.
     pub async fn exit(&self, cpu: Cpu<'_>, space: Space) -> Done {
         let lock = &self.lock[space.0 as usize];
+        // Unnoticed: the harness lets nothing else run on a space that exits.
         lock.lock(cpu).await;
         let root = self.pgd(cpu, space).await;
         let mut unlinked = [Desc::INVALID; SLOTS];

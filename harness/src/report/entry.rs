@@ -21,6 +21,8 @@ pub struct Points {
     pub fill: usize,
     /// When it became wrong, and how.
     pub wrong: Option<(usize, String)>,
+    /// When the tag was loaded although its generation was over, and since when that was.
+    pub outdated: Option<(usize, String)>,
     /// When the allocator lost sight of the tag in the CPU's registers.
     pub lost: Option<usize>,
     /// What passed it by afterwards, and why.
@@ -38,7 +40,7 @@ pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) {
         fill,
         ..Points::default()
     };
-    let since = loading(run, topic, &e, cpu, fill, &mut history);
+    let since = loading(run, topic, &e, cpu, &mut history, &mut points);
     early(run, &e, since, (fill, cpu), &mut history, &mut points);
     filled(run, topic, &e, (fill, cpu, demand), &mut history);
     if topic.tagging {
@@ -74,9 +76,10 @@ fn loading(
     topic: &Topic,
     e: &Entry,
     cpu: u8,
-    fill: usize,
     h: &mut History,
+    points: &mut Points,
 ) -> usize {
+    let fill = points.fill;
     let tag = number(e);
     if topic.tagging {
         let got = run.writes.iter().rev().find(|w| {
@@ -119,6 +122,7 @@ fn loading(
     };
     if let Event::Did { site: s, .. } = *run.event(at) {
         let old = outdated(run, e.owner, at).filter(|_| topic.tagging);
+        points.outdated = old.clone().map(|o| (at, o));
         let old = old.map_or(String::new(), |o| format!(", {o}"));
         h.add(
             at,
@@ -315,10 +319,14 @@ fn in_short(run: &Run<'_>, topic: &Topic, e: &Entry, p: &Points) -> String {
         );
         text += &format!("cpu{} still had in its registers. ", e.cpu);
     }
+    if let (None, Some((at, of))) = (p.lost, &p.outdated) {
+        text += &format!("at step {} cpu{} loaded {tag} {of}. ", run.step(*at), e.cpu);
+    }
     match &p.early {
         Some((at, what, cpu)) => {
+            let still = format!("while cpu{} still had {tag}", e.cpu);
             text += &format!(
-                "{what} reached cpu{cpu} at step {} while {tag} was there, and ",
+                "{what} reached cpu{cpu} at step {} {still}, and ",
                 run.step(*at)
             );
             text += &format!("the entry was made after that, at step {filled}. ");

@@ -7,7 +7,7 @@ use super::topic::Topic;
 use super::words::site;
 use crate::names::{self, Role};
 use shootdown_machine::arm64::{Reg, ttbr};
-use shootdown_machine::{Act, Event, Life};
+use shootdown_machine::{Act, Event, Life, Site};
 
 /// Items of a history, not yet in order.
 #[derive(Default)]
@@ -44,8 +44,13 @@ pub fn window(run: &Run<'_>, cpu: u8, at: usize) -> String {
     let Some(span) = run.span(cpu, at) else {
         return format!("cpu{cpu} was between operations");
     };
+    // An access is the user's, and has no place in the port.
+    let placed = |act: Act, s: Site, at: usize| match act {
+        Act::Access(..) => run.brief(act, at),
+        _ => format!("{} ({})", run.brief(act, at), site(s)),
+    };
     let said = |i: usize| match *run.event(i) {
-        Event::Did { act, site: s, .. } => format!("{} ({})", run.brief(act, i), site(s)),
+        Event::Did { act, site: s, .. } => placed(act, s, i),
         _ => String::new(),
     };
     let inside = |i: &usize| *i >= span.begin && span.end.is_none_or(|end| *i <= end);
@@ -53,11 +58,7 @@ pub fn window(run: &Run<'_>, cpu: u8, at: usize) -> String {
     let after = run.did(cpu, at, true).filter(inside).map(said);
     let announced = || {
         let next = run.state.cpus[cpu as usize].next?;
-        Some(format!(
-            "{} ({})",
-            run.brief(next.act, run.trace.len()),
-            site(next.site)
-        ))
+        Some(placed(next.act, next.site, run.trace.len()))
     };
     let after = after.or_else(|| span.end.is_none().then(announced).flatten());
     let place = match (before, after) {

@@ -7,6 +7,7 @@ mod columns;
 mod entry;
 mod given;
 mod history;
+mod matters;
 mod other;
 mod passed;
 mod rows;
@@ -169,11 +170,16 @@ fn what(run: &Run<'_>, found: &Found, switches: &[&str], out: &mut String) {
         &format!("{} ({}).", rule.why, rule.class.name()),
     );
     let source = by.info.source;
-    text::hang(
-        out,
-        "  Variant  ",
-        &format!("{}, after {}: {}.", by.info.name, source.tree, source.files),
+    let after = if source.tree.starts_with("our own") {
+        ""
+    } else {
+        "after "
+    };
+    let follows = format!(
+        "{}, {after}{}: {}.",
+        by.info.name, source.tree, source.files
     );
+    text::hang(out, "  Variant  ", &follows);
     if let Some(defect) = by.defect {
         text::hang(
             out,

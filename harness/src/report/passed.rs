@@ -125,12 +125,11 @@ pub fn late(
             .filter_map(|c| f.arrived[*c as usize])
             .map(|a| a.0)
             .max();
-        if f.issued < fill && arrived.is_some_and(|at| at < fill)
-            || f.issued < fill && !holders.iter().any(|c| f.reaches(*c))
-        {
+        let reaches = holders.iter().any(|c| f.reaches(*c));
+        // Those before it was made are told elsewhere.
+        if f.issued < fill && (!reaches || arrived.is_some_and(|at| at < fill)) {
             continue;
         }
-        let reaches = holders.iter().any(|c| f.reaches(*c));
         let whom = words::cpus(&holders);
         let (why, near) = if e.hit_by(&f.op, f.vmid) {
             let why = match (reaches, arrived) {

@@ -12,8 +12,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let mut word = word;
-        loop {
-            let Some(line) = lines.last_mut() else { break };
+        while let Some(line) = lines.last_mut() {
             let blank = usize::from(!line.is_empty());
             if line.len() + blank + word.len() <= width {
                 if blank == 1 {

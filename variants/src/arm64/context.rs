@@ -256,6 +256,8 @@ impl Asids {
         cpu.write_sysreg(Reg::Ttbr1, ttbr::new(0, asid, false))
             .await;
         cpu.write_sysreg(Reg::Ttbr0, ttbr::new(pgd, 0, cnp)).await;
+        // Unnoticed: until the next synchronization walks may use the old context; what they
+        // make goes with the flush that a rollover leaves pending.
         cpu.isb().await;
     }
 
@@ -269,6 +271,7 @@ impl Asids {
         // Unnoticed: under sc a store is visible to walkers at once.
         cpu.dsb(Dsb::Nshst).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
+        // Unnoticed: the DSB at the end of the switch completes the TLBI too, before any access.
         cpu.dsb(Dsb::Nsh).await;
         // Unnoticed: the switch that flushes goes on to an ISB of its own before any access.
         cpu.isb().await;
