@@ -15,6 +15,15 @@ pub const HEARTBEAT: &str = "SHOOTDOWN-EXECUTIONS";
 /// The environment variable that asks a fuzz target for such lines.
 pub const ASK_HEARTBEAT: &str = "SHOOTDOWN_HEARTBEAT";
 
+/// The environment variable that names findings a fuzz target is to pass over, since they
+/// are known: `rule=by`, separated by blanks.
+pub const KNOWN: &str = "SHOOTDOWN_KNOWN";
+
+/// A finding as [`KNOWN`] names it.
+pub fn known(found: &Found) -> String {
+    format!("{}={}", found.finding.rule.name, found.by.name())
+}
+
 /// The runs that a line tells of.
 pub fn heartbeat(line: &str) -> Option<u64> {
     line.strip_prefix(HEARTBEAT)?.trim().parse().ok()

@@ -39,7 +39,10 @@ fn every_defect_has_a_scenario_that_breaks_a_rule_it_must_break() {
     let corpus = corpus();
     for info in shootdown_variants::all() {
         for defect in info.defects {
-            let by = Subject { info, defect: Some(defect) };
+            let by = Subject {
+                info,
+                defect: Some(defect),
+            };
             let mine = corpus.iter().filter(|(_, s)| s.variants == [by.choice()]);
             let mut count = 0;
             for (path, scenario) in mine {
@@ -48,7 +51,11 @@ fn every_defect_has_a_scenario_that_breaks_a_rule_it_must_break() {
                 let rule = found.finding.rule.name;
                 assert!(defect.explains(rule), "{}: {rule}", path.display());
                 let sound = Subject { info, defect: None };
-                assert!(check(&mut bench, scenario, &[sound]).found.is_none(), "{}", path.display());
+                assert!(
+                    check(&mut bench, scenario, &[sound]).found.is_none(),
+                    "{}",
+                    path.display()
+                );
             }
             assert!(count > 0, "{} has no scenario", by.name());
         }
@@ -60,7 +67,11 @@ fn the_rules_that_defects_name_exist() {
     for info in shootdown_variants::all() {
         for defect in info.defects {
             for rule in defect.breaks.iter().flat_map(|list| *list) {
-                assert!(shootdown_oracle::rule(rule).is_some(), "{rule} of {}", defect.name);
+                assert!(
+                    shootdown_oracle::rule(rule).is_some(),
+                    "{rule} of {}",
+                    defect.name
+                );
             }
         }
     }

@@ -3,9 +3,12 @@
 
 use super::Failure;
 use crate::check::Subject;
-use crate::scenario::{Scenario, parse};
+use crate::scenario::{ParseError, Scenario, parse};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, miette};
 use std::io::Read as _;
+
+/// Longer lines are not shown.
+const MOST_COLUMNS: usize = 200;
 
 /// The scenario in a file; `-` is standard input.
 pub fn scenario(path: &str) -> Result<Scenario, Failure> {
@@ -15,25 +18,29 @@ pub fn scenario(path: &str) -> Result<Scenario, Failure> {
         _ => std::fs::File::open(path).and_then(|mut f| f.read_to_end(&mut bytes)),
     };
     read.map_err(|e| miette!("cannot read {path}: {e}"))?;
-    let scenario = parse(&bytes).map_err(|e| {
-        let at = format!(
-            "{path}, line {}, column {}: {}",
-            e.line, e.column, e.message
-        );
-        let text: String = bytes
-            .iter()
-            .map(|b| if b.is_ascii() { *b as char } else { '?' })
-            .collect();
-        let end = text.len();
-        let offset = e.offset.min(end);
-        let span = offset..(offset + e.length).min(end);
-        let diagnostic = MietteDiagnostic::new(at)
-            .with_help(format!("expected {}", e.expected))
-            .with_label(LabeledSpan::at(span, e.message.clone()));
-        Failure::from(diagnostic).with_source_code(NamedSource::new(path, text))
-    })?;
+    let scenario = parse(&bytes).map_err(|e| refuse(path, &bytes, &e))?;
     subjects(&scenario)?;
     Ok(scenario)
+}
+
+/// What is wrong with a file and where; with its text, unless that is nothing to look at.
+fn refuse(path: &str, bytes: &[u8], e: &ParseError) -> Failure {
+    let at = format!(
+        "{path}, line {}, column {}: {}",
+        e.line, e.column, e.message
+    );
+    let diagnostic = MietteDiagnostic::new(at).with_help(format!("expected {}", e.expected));
+    if !bytes.is_ascii()
+        || bytes
+            .split(|b| *b == b'\n')
+            .any(|line| line.len() > MOST_COLUMNS)
+    {
+        return diagnostic.into();
+    }
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let span = e.offset.min(text.len())..(e.offset + e.length).min(text.len());
+    let label = LabeledSpan::at(span, e.message.clone());
+    Failure::from(diagnostic.with_label(label)).with_source_code(NamedSource::new(path, text))
 }
 
 /// The variants that a scenario names.

@@ -2,8 +2,8 @@
 //! `shootdown replay` and `shootdown minimize`.
 
 use super::{Failure, input};
-use crate::check::{Outcome, check};
-use crate::exec::Bench;
+use crate::check::{Outcome, Subject, check, input as input_of, run_one};
+use crate::exec::{Bench, Input};
 use crate::report::report;
 use crate::scenario::{Expect, Scenario};
 use miette::miette;
@@ -17,6 +17,10 @@ pub struct Args {
     /// Run these variants (VARIANT or VARIANT/DEFECT) instead of those that it names.
     #[arg(long = "variant", value_name = "NAME")]
     variants: Vec<String>,
+    /// Print every event of every run, one a line, instead of a report. Two runs of one file
+    /// print the same bytes, in debug and in release.
+    #[arg(long)]
+    trace: bool,
 }
 
 /// Arguments of `minimize`.
@@ -39,6 +43,10 @@ pub fn replay(args: &Args) -> Result<ExitCode, Failure> {
     }
     let subjects = input::subjects(&scenario)?;
     let mut bench = Bench::default();
+    if args.trace {
+        trace(&mut bench, &scenario, &subjects);
+        return Ok(ExitCode::SUCCESS);
+    }
     let outcome = check(&mut bench, &scenario, &subjects);
     match &outcome.found {
         Some(found) => print!("{}", report(&mut bench, &scenario, found)),
@@ -51,6 +59,25 @@ pub fn replay(args: &Args) -> Result<ExitCode, Failure> {
         (None, _) => {}
     }
     Ok(ExitCode::from(u8::from(!met)))
+}
+
+/// Prints the events of each variant's run.
+fn trace(bench: &mut Bench, scenario: &Scenario, subjects: &[Subject]) {
+    use std::io::Write as _;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for &by in subjects {
+        let input = Input {
+            trace: true,
+            ..input_of(scenario)
+        };
+        let result = run_one(bench, by, scenario, input);
+        // A reader that goes away early is no reason to fail.
+        let _ = writeln!(out, "{}", by.name());
+        for (step, event) in &bench.trace {
+            let _ = writeln!(out, "{step} {event:?}");
+        }
+        let _ = writeln!(out, "{:?}", result.finding.map(|f| (f.rule.name, f.step)));
+    }
 }
 
 /// Whether a scenario ended as it says.

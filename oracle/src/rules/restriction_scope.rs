@@ -22,8 +22,13 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
             return None;
         }
         let other = facts.settled(state).find(|(other, life, ctx)| {
+            // What it was before: the descriptor has changed since the entry was made.
             let cached = state.tlb(*other).entries.iter().any(|e| {
-                e.leaf && e.covers(debt.va) && e.owner == Some(*life) && e.usable(*other, ctx.tags)
+                e.leaf
+                    && e.covers(debt.va)
+                    && e.owner == Some(*life)
+                    && e.usable(*other, ctx.tags)
+                    && e.desc != state.mem.desc(e.desc_pa)
             });
             *other != cpu && *life == debt.life && cached
         })?;

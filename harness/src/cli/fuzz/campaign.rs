@@ -7,6 +7,7 @@ use super::progress::Progress;
 use super::stats::Stats;
 use super::summary::Summary;
 use super::{Args, Failure, at};
+use crate::breach;
 use crate::check::Subject;
 use crate::exec::Bench;
 use crate::findings::Saved;
@@ -62,6 +63,7 @@ pub fn run(
         variants: &variants,
         corpora: &corpora,
         artifacts: &artifacts,
+        known: String::new(),
         more: &args.libfuzzer,
     };
     let mut campaign = Campaign {
@@ -207,6 +209,11 @@ impl Campaign<'_> {
                         self.summary.seed = job.seed;
                     }
                     self.tell(&saved);
+                    // Whoever starts from now on looks for something else.
+                    self.plan.known.push(' ');
+                    self.plan
+                        .known
+                        .push_str(&breach::known(&saved.minimized.found));
                     self.findings.push(saved);
                 }
                 remove(artifact);

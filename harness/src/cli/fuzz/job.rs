@@ -3,7 +3,7 @@
 
 use super::stats::Stats;
 use super::{Failure, at};
-use crate::breach::{ASK_HEARTBEAT, Line};
+use crate::breach::{ASK_HEARTBEAT, KNOWN, Line};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ pub struct Plan<'a> {
     pub corpora: &'a [PathBuf],
     /// Where libFuzzer leaves the input that ended it.
     pub artifacts: &'a Path,
+    /// Findings that it passes over, as `SHOOTDOWN_KNOWN` names them.
+    pub known: String,
     /// `--` arguments.
     pub more: &'a [String],
 }
@@ -90,6 +92,7 @@ impl Job {
             .args(plan.more)
             .args(plan.corpora)
             .env("SHOOTDOWN_VARIANTS", plan.variants)
+            .env(KNOWN, &plan.known)
             .env(ASK_HEARTBEAT, "1")
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
