@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+
+# List what there is to do.
+default:
+    @just --list
+
+# Fuzz all sound variants at once; builds the instrumented target itself.
+fuzz *ARGS:
+    cargo run --release -- fuzz {{ARGS}}
+
+# All tests.
+test:
+    cargo test
+
+# What CI runs.
+ci:
+    .ci/run
+
+# Format, lints, docs.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Steps and runs a second; executions a second under libFuzzer beside an empty target.
+bench:
+    cargo bench -p shootdown --bench speed
+    scripts/fuzz-speed
+
+# Ignore each call site of each port in turn.
+sabotage *ARGS:
+    cargo run --release -- sabotage {{ARGS}}
+
+# The time to each defect, over ten seeds: the table of docs/findings.md.
+defects *ARGS:
+    scripts/defects {{ARGS}}
+
+# Accept changed report snapshots, after reading them.
+snapshots:
+    INSTA_UPDATE=always cargo test -p shootdown --test report
