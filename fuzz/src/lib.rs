@@ -36,8 +36,8 @@ impl fmt::Debug for Input {
 /// scenarios finds every known defect on its own; the corpus must not lose that.
 const FRESH: u32 = 30;
 
-/// Calls for a crossover, in percent, that make one. libFuzzer makes every second
-/// mutation a crossover, which is too many; where one declines, it mutates instead.
+/// Calls for a crossover, in percent, that make one; where one declines, libFuzzer mutates
+/// instead. It would make every second mutation a crossover.
 const CROSS: u32 = 20;
 
 /// The custom mutator: changes the scenario in `data[..size]`, which may be any bytes,

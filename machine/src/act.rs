@@ -98,6 +98,8 @@ pub enum Act {
     AllocBlock(Space, Page),
     /// Frees the frame at an address.
     Free(u64),
+    /// Frees the table at an address after a grace period.
+    FreeRcu(u64),
     /// Ends the space's incarnation and gives the next one an empty root table.
     NewRoot(Space),
     /// Copies the page at the first address to the second.
@@ -126,6 +128,7 @@ impl Act {
             Act::Access(..) => "touch",
             Act::AllocTable(_) | Act::AllocPage(..) | Act::AllocBlock(..) => "alloc",
             Act::Free(_) => "free",
+            Act::FreeRcu(_) => "tlb_remove_table",
             Act::NewRoot(_) => "pgd_alloc",
             Act::Copy(..) => "copy",
             Act::SendIpi(..) => "ipi",

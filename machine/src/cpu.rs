@@ -196,6 +196,10 @@ impl<'m> Cpu<'m> {
         alloc_block(space: Space, page: Page) -> u64 = Act::AllocBlock(space, page);
         /// Frees the frame at a physical address.
         free(pa: u64) -> () = Act::Free(pa);
+        /// Frees the table at a physical address once every CPU that has interrupts masked now
+        /// has had them unmasked, or runs a guest: an RCU grace period, as
+        /// MMU_GATHER_RCU_TABLE_FREE and KVM's table walkers have it.
+        tlb_remove_table(pa: u64) -> () = Act::FreeRcu(pa);
         /// Ends the space's life and begins its next with the empty root table returned.
         new_root(space: Space) -> u64 = Act::NewRoot(space);
         /// Copies the page at `from` to `to`; later stores to `from` are lost.

@@ -106,6 +106,8 @@ pub struct State {
     pub roots: [u64; 8],
     /// Incarnation of each space.
     pub lives: [u8; 8],
+    /// Tables that are freed when the CPUs of a mask have been quiescent; who freed them.
+    pub(crate) deferred: Vec<(u64, u8, u8, Site)>,
     next_entry: u32,
     next_tlbi: u32,
     /// How often a descriptor has changed.
@@ -158,6 +160,7 @@ impl State {
         self.step = 0;
         self.roots = [0; 8];
         self.lives = [0; 8];
+        self.deferred.clear();
         self.next_entry = 0;
         self.next_tlbi = 0;
         self.pte_changes = 0;
@@ -483,6 +486,9 @@ impl State {
     /// Masks or unmasks a CPU's interrupts, as entry to and exit from a handler do.
     pub fn set_irqs_off(&mut self, cpu: u8, off: bool) {
         self.cpus[cpu as usize].irqs_off = off;
+        if !off && !self.deferred.is_empty() {
+            self.quiescent(cpu);
+        }
     }
 
     /// The handler of an IPI has returned.

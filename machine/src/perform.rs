@@ -4,7 +4,7 @@
 use crate::act::{Act, Dsb, Outcome, Rmw};
 use crate::arm64::{Desc, Stage};
 use crate::event::{Event, Site};
-use crate::machine::{Announced, Ipi, State};
+use crate::machine::{Announced, CpuState, Ipi, State};
 use crate::mem::{Use, Word};
 use crate::op::{Access, BLOCK_PAGES, PAGE, Va};
 use crate::tlb::Found;
@@ -54,7 +54,7 @@ impl State {
             }
             Act::IrqOff | Act::IrqOn => {
                 let was = self.cpus[c].irqs_off;
-                self.cpus[c].irqs_off = a.act == Act::IrqOff;
+                self.set_irqs_off(cpu, a.act == Act::IrqOff);
                 was as u64
             }
             Act::Tlbi(op) => {
@@ -83,6 +83,9 @@ impl State {
             Act::EnterGuest | Act::ExitGuest => {
                 let guest = a.act == Act::EnterGuest;
                 self.cpus[c].el = if guest { El::Guest } else { El::Host };
+                if guest {
+                    self.quiescent(cpu);
+                }
                 self.synchronize(cpu);
                 self.events.push(Event::Context { cpu });
                 0
@@ -105,15 +108,15 @@ impl State {
     fn manage(&mut self, cpu: u8, a: Announced) -> u64 {
         let to = match a.act {
             Act::Free(pa) => {
-                if !self.mem.free(pa) {
-                    self.events.push(Event::DoubleFree {
-                        cpu,
-                        pa,
-                        site: a.site,
-                    });
-                } else if self.tracing {
-                    self.events.push(Event::Frame { cpu, pa, to: None });
-                }
+                self.free(cpu, pa, a.site);
+                return 0;
+            }
+            Act::FreeRcu(pa) => {
+                let waits = |(_, c): &(u8, &CpuState)| c.irqs_off && c.el == El::Host;
+                let cpus = (0..).zip(&self.cpus).filter(waits);
+                let waiting = cpus.fold(0u8, |mask, (i, _)| mask | 1 << i) & !(1 << cpu);
+                self.deferred.push((pa, waiting, cpu, a.site));
+                self.quiescent(cpu);
                 return 0;
             }
             Act::Copy(from, to) => {
@@ -154,6 +157,28 @@ impl State {
             self.events.push(Event::Root { space, life, pa });
         }
         pa
+    }
+
+    fn free(&mut self, cpu: u8, pa: u64, site: Site) {
+        if !self.mem.free(pa) {
+            self.events.push(Event::DoubleFree { cpu, pa, site });
+        } else if self.tracing {
+            self.events.push(Event::Frame { cpu, pa, to: None });
+        }
+    }
+
+    /// A CPU is in a quiescent state: tables that have waited for nobody else are freed.
+    pub(crate) fn quiescent(&mut self, cpu: u8) {
+        let mut i = 0;
+        while let Some(deferred) = self.deferred.get_mut(i) {
+            deferred.1 &= !(1 << cpu);
+            if deferred.1 == 0 {
+                let (pa, _, by, site) = self.deferred.remove(i);
+                self.free(by, pa, site);
+            } else {
+                i += 1;
+            }
+        }
     }
 
     fn store(&mut self, cpu: u8, word: Word, value: u64, site: Site) {

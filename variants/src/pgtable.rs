@@ -353,7 +353,7 @@ impl<F: Flush> PageTables<F> {
                 cpu.free(pte.addr()).await;
             }
         }
-        cpu.free(table).await;
+        cpu.tlb_remove_table(table).await;
         Ok(Done::Yes)
     }
 
@@ -376,7 +376,7 @@ impl<F: Flush> PageTables<F> {
         }
         let new = cpu.new_root(space).await;
         self.pgd[space.0 as usize].write(cpu, new).await;
-        cpu.free(root).await;
+        cpu.tlb_remove_table(root).await;
         lock.unlock(cpu).await;
         if new == 0 { Done::Exhausted } else { Done::Yes }
     }
@@ -398,7 +398,7 @@ impl<F: Flush> PageTables<F> {
                     }
                 }
             }
-            cpu.free(desc.addr()).await;
+            cpu.tlb_remove_table(desc.addr()).await;
         }
     }
 

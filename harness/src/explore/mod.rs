@@ -12,7 +12,7 @@ use crate::check::{Found, Subject, check, input, run};
 use crate::exec::{Bench, Exec};
 use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, generate};
 use fastrand::Rng;
-use shootdown_machine::{PAGE, PAGES, Pick};
+use shootdown_machine::{PAGE, PAGES, Pick, Switches};
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -155,9 +155,11 @@ pub fn try_one(
     subjects: &[Subject],
     strategy: Strategy,
     driver: usize,
+    switches: Switches,
     rng: &mut Rng,
 ) -> (Scenario, Option<Found>, u64) {
     let mut scenario = generate(rng);
+    scenario.machine.switches = switches;
     let mut steps = 0;
     if let Some(mut scheduler) = strategy.scheduler(rng, scenario.machine.cpus) {
         let mut schedule = Vec::new();

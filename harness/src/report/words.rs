@@ -249,7 +249,10 @@ impl Run<'_> {
             Act::AllocTable(s) => format!("alloc a table of {s}"),
             Act::AllocPage(s, page) => format!("alloc page {} of {s}", page.0),
             Act::AllocBlock(s, page) => format!("alloc block {} of {s}", page.0),
-            Act::Free(pa) => format!("free {}", self.page(pa, at).trim_start_matches("freed ")),
+            Act::Free(pa) | Act::FreeRcu(pa) => {
+                let of = self.page(pa, at);
+                format!("{} {}", act.word(), of.trim_start_matches("freed "))
+            }
             Act::NewRoot(s) => format!("alloc a pgd of {s}"),
             Act::Copy(from, to) => format!("copy {from:#x} to {to:#x}"),
             Act::SendIpi(cpu, _) => format!("ipi to cpu{cpu}"),

@@ -51,7 +51,7 @@ pub fn run(
     let own = || folder.join("corpus").join(shown.replace('/', "-"));
     let mut corpora = vec![args.corpus.clone().unwrap_or_else(own)];
     std::fs::create_dir_all(&corpora[0]).map_err(|e| at(&corpora[0], "make", &e))?;
-    corpora.extend(Some(root.join("corpus")).filter(|dir| dir.is_dir()));
+    corpora.extend(Some(root.join("corpus")).filter(|dir| !args.from_scratch && dir.is_dir()));
     let variants = names(subjects, " ");
     let artifacts = folder.join(format!("artifacts/{}", std::process::id()));
     let seed = args

@@ -36,6 +36,10 @@ pub struct Args {
     /// target/shootdown/corpus/ and the variants' names].
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
+    /// Do without the committed corpus, which has a scenario for many a known defect: for
+    /// measuring how long a search takes.
+    #[arg(long)]
+    from_scratch: bool,
     /// Where findings are written.
     #[arg(long, value_name = "DIR", default_value = "findings")]
     findings: PathBuf,
