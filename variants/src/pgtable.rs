@@ -4,10 +4,19 @@
 //! Every change of a space holds the space's lock for its whole length, flush included, as
 //! `mmap_lock` and `mmu_lock` held for writing do. Walkers take no lock.
 
+use crate::Defect;
 use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::{
     Access, BLOCK_PAGES, Bbm, Boot, Cpu, Done, Dsb, Lock, Outcome, PAGE, Page, Prot, SLOTS, Shared,
     Space, Va, initial_page, level_size, slot_pa,
+};
+
+/// Tables are freed as soon as they are flushed.
+pub const NO_GRACE_PERIOD: Defect = Defect {
+    name: "no-grace-period",
+    about: "a table is freed after its TLBI, without waiting for CPUs inside the switch code",
+    source: "derived; what MMU_GATHER_RCU_TABLE_FREE is for besides lockless walkers",
+    breaks: &[&["no-walk-of-freed-table"]],
 };
 
 /// How a kernel gets translations out of the TLBs.
@@ -40,6 +49,8 @@ pub struct PageTables<F> {
     skip_break: bool,
     /// B-20: a block that became a table is not invalidated.
     keep_block: bool,
+    /// Tables are freed without a grace period.
+    free_at_once: bool,
     first_level: u8,
 }
 
@@ -78,6 +89,7 @@ impl<F: Flush> PageTables<F> {
             lock: boot.locks(lock),
             skip_break: false,
             keep_block: false,
+            free_at_once: boot.has(NO_GRACE_PERIOD.name),
             first_level: boot.config().first_level(),
         };
         for space in (0..spaces).map(Space) {
@@ -353,8 +365,18 @@ impl<F: Flush> PageTables<F> {
                 cpu.free(pte.addr()).await;
             }
         }
-        cpu.tlb_remove_table(table).await;
+        self.free_table(cpu, table).await;
         Ok(Done::Yes)
+    }
+
+    /// `tlb_remove_table`. A CPU inside the switch code may still have the tables loaded under
+    /// a tag that a rollover has given up, which no TLBI for the space reaches.
+    async fn free_table(&self, cpu: Cpu<'_>, table: u64) {
+        if self.free_at_once {
+            cpu.free(table).await;
+        } else {
+            cpu.tlb_remove_table(table).await;
+        }
     }
 
     /// Frees everything, and gives the letter an empty root.
@@ -376,7 +398,7 @@ impl<F: Flush> PageTables<F> {
         }
         let new = cpu.new_root(space).await;
         self.pgd[space.0 as usize].write(cpu, new).await;
-        cpu.tlb_remove_table(root).await;
+        self.free_table(cpu, root).await;
         lock.unlock(cpu).await;
         if new == 0 { Done::Exhausted } else { Done::Yes }
     }
@@ -398,7 +420,7 @@ impl<F: Flush> PageTables<F> {
                     }
                 }
             }
-            cpu.tlb_remove_table(desc.addr()).await;
+            self.free_table(cpu, desc.addr()).await;
         }
     }
 
