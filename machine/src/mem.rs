@@ -112,7 +112,7 @@ impl Memory {
     /// Declares a variable.
     ///
     /// # Panics
-    /// If there are more than [`VARS`].
+    /// If there are more than the words set aside for them.
     pub fn declare(&mut self, name: Name, value: u64) -> Word {
         assert!(self.names.len() < VARS, "more than {VARS} shared variables");
         let word = self.names.len() as Word;
