@@ -290,11 +290,18 @@ impl Facts {
         &'a self,
         state: &'a State,
     ) -> impl Iterator<Item = (u8, Life, Context)> + 'a {
-        (0..self.cpus.len() as u8).filter_map(|cpu| {
-            let running = &self.cpus[cpu as usize];
-            let life = running.life.filter(|_| !running.switching)?;
-            Some((cpu, life, state.context(cpu, false)?))
+        let cpus = 0..self.cpus.len() as u8;
+        cpus.filter_map(|cpu| {
+            self.settled_on(state, cpu)
+                .map(|(life, ctx)| (cpu, life, ctx))
         })
+    }
+
+    /// The same for one CPU.
+    pub fn settled_on(&self, state: &State, cpu: u8) -> Option<(Life, Context)> {
+        let running = &self.cpus[cpu as usize];
+        let life = running.life.filter(|_| !running.switching)?;
+        Some((life, state.context(cpu, false)?))
     }
 
     /// The CPUs outside of the switch code that have a space's own root table in their

@@ -18,7 +18,7 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     let (Event::Settled { cpu, .. } | Event::Context { cpu }) = *event else {
         return None;
     };
-    let (_, life, ctx) = facts.settled(state).find(|s| s.0 == cpu)?;
+    let (life, ctx) = facts.settled_on(state, cpu)?;
     let mut entries = state.tlb(cpu).entries.iter();
     let old = entries.find(|e| e.usable(cpu, ctx.tags) && e.owner.is_some_and(|o| o != life))?;
     Some(Breach {

@@ -19,11 +19,23 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
         Event::Fill { .. } => return None,
         _ => None,
     };
-    for (cpu, life, ctx) in facts.settled(state) {
+    let one = match event {
+        Event::Settled { cpu, .. } | Event::Context { cpu } => Some(*cpu),
+        _ => None,
+    };
+    for cpu in 0..state.config.cpus {
+        let owner = facts.cpus[cpu as usize].life;
+        // An entry of another space is no concern of this CPU, nor another CPU's context.
+        if one.is_some_and(|c| c != cpu) || filled.is_some_and(|e| e.owner != owner) {
+            continue;
+        }
+        let Some((life, ctx)) = facts.settled_on(state, cpu) else {
+            continue;
+        };
         let usable = |e: &&Entry| e.leaf && e.owner == Some(life) && e.usable(cpu, ctx.tags);
         let entries = &state.tlb(cpu).entries;
-        let pair = match (filled, event) {
-            (Some(new), _) => {
+        let pair = match filled {
+            Some(new) => {
                 let new = Some(new).filter(usable);
                 new.and_then(|new| {
                     let old = entries
@@ -33,17 +45,14 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
                     Some((old?, new))
                 })
             }
-            (None, Event::Settled { cpu: c, .. } | Event::Context { cpu: c }) if *c == cpu => {
-                entries
-                    .iter()
-                    .filter(usable)
-                    .enumerate()
-                    .find_map(|(i, old)| {
-                        let mut later = entries[i + 1..].iter().filter(usable);
-                        Some((old, later.find(|new| conflict(state, old, new))?))
-                    })
-            }
-            _ => None,
+            None => entries
+                .iter()
+                .filter(usable)
+                .enumerate()
+                .find_map(|(i, old)| {
+                    let mut later = entries[i + 1..].iter().filter(usable);
+                    Some((old, later.find(|new| conflict(state, old, new))?))
+                }),
         };
         if let Some((old, new)) = pair {
             let va = new.va.max(old.va);

@@ -13,29 +13,35 @@ pub const RULE: Rule = Rule {
     check,
 };
 
-fn check(facts: &Facts, state: &State, _: &Event) -> Option<Breach> {
+fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
+    let (Event::Settled { cpu, .. } | Event::Context { cpu }) = *event else {
+        return None;
+    };
     if !facts.global_tags {
         return None;
     }
-    for (b, life, y) in facts.settled(state) {
-        for (a, other, x) in facts.settled(state) {
-            let tag = |t: &Context| (t.tags.asid, t.tags.vmid);
-            if a < b && life == other && tag(&x) != tag(&y) {
-                return Some(Breach {
-                    cpu: Some(b),
-                    ..Breach::new(format!(
-                        "{} runs under ASID {} VMID {} on cpu{a}, and under ASID {} VMID {} on cpu{b}",
-                        Facts::name(Some(life)),
-                        x.tags.asid,
-                        x.tags.vmid,
-                        y.tags.asid,
-                        y.tags.vmid
-                    ))
-                });
-            }
-        }
-    }
-    None
+    let (life, ctx) = facts.settled_on(state, cpu)?;
+    let tag = |c: &Context| (c.tags.asid, c.tags.vmid);
+    (0..state.config.cpus).find_map(|other| {
+        let same = other != cpu && facts.cpus[other as usize].life == Some(life);
+        let (_, theirs) = same.then(|| facts.settled_on(state, other))??;
+        let (a, x, b, y) = if other < cpu {
+            (other, theirs, cpu, ctx)
+        } else {
+            (cpu, ctx, other, theirs)
+        };
+        (tag(&x) != tag(&y)).then(|| Breach {
+            cpu: Some(b),
+            ..Breach::new(format!(
+                "{} runs under ASID {} VMID {} on cpu{a}, and under ASID {} VMID {} on cpu{b}",
+                Facts::name(Some(life)),
+                x.tags.asid,
+                x.tags.vmid,
+                y.tags.asid,
+                y.tags.vmid
+            ))
+        })
+    })
 }
 
 #[cfg(test)]

@@ -14,15 +14,20 @@ pub const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
-    if let Event::End { op, .. } = event
-        && op.space().is_none()
-    {
-        return None;
-    }
-    for (cpu, life, ctx) in facts.settled(state) {
-        if matches!(event, Event::Context { cpu: c } | Event::Settled { cpu: c, .. } if *c != cpu) {
+    for cpu in 0..state.config.cpus {
+        let runs = facts.cpus[cpu as usize].life;
+        let concerned = match event {
+            Event::End { op, .. } => runs.is_some_and(|l| op.space() == Some(l.space)),
+            Event::Fill { entry, .. } => runs.is_some() && entry.owner == runs,
+            Event::Context { cpu: c } | Event::Settled { cpu: c, .. } => *c == cpu,
+            _ => false,
+        };
+        if !concerned {
             continue;
         }
+        let Some((life, ctx)) = facts.settled_on(state, cpu) else {
+            continue;
+        };
         let usable = |e: &&Entry| {
             e.leaf && e.stage == Stage::One && e.owner == Some(life) && e.usable(cpu, ctx.tags)
         };

@@ -13,31 +13,35 @@ pub const RULE: Rule = Rule {
     check,
 };
 
-fn check(_: &Facts, state: &State, _: &Event) -> Option<Breach> {
-    for b in 1..state.config.cpus {
-        for a in 0..b {
-            if state.config.tlb_of(a) != state.config.tlb_of(b) {
-                continue;
-            }
-            let (Some(x), Some(y)) = (state.context(a, false), state.context(b, false)) else {
-                continue;
-            };
-            let (one, two) = (state.context_owner(&x), state.context_owner(&y));
-            if x.tags.cnp && x.tags == y.tags && one.is_some() && two.is_some() && one != two {
-                return Some(Breach {
-                    cpu: Some(b),
-                    ..Breach::new(format!(
-                        "cpu{a} runs {} and cpu{b} runs {}, both under ASID {} VMID {}",
-                        Facts::name(one),
-                        Facts::name(two),
-                        x.tags.asid,
-                        x.tags.vmid
-                    ))
-                });
-            }
-        }
-    }
-    None
+fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
+    let (Event::Settled { cpu, .. } | Event::Context { cpu }) = *event else {
+        return None;
+    };
+    let ctx = state.context(cpu, false).filter(|ctx| ctx.tags.cnp)?;
+    let owner = state.context_owner(&ctx)?;
+    let sibling =
+        |other: &u8| *other != cpu && state.config.tlb_of(*other) == state.config.tlb_of(cpu);
+    (0..state.config.cpus).filter(sibling).find_map(|other| {
+        let theirs = state.context(other, false).filter(|c| c.tags == ctx.tags)?;
+        let whose = state
+            .context_owner(&theirs)
+            .filter(|whose| *whose != owner)?;
+        let (a, one, b, two) = if other < cpu {
+            (other, whose, cpu, owner)
+        } else {
+            (cpu, owner, other, whose)
+        };
+        Some(Breach {
+            cpu: Some(b),
+            ..Breach::new(format!(
+                "cpu{a} runs {} and cpu{b} runs {}, both under ASID {} VMID {}",
+                Facts::name(Some(one)),
+                Facts::name(Some(two)),
+                ctx.tags.asid,
+                ctx.tags.vmid
+            ))
+        })
+    })
 }
 
 #[cfg(test)]
