@@ -44,7 +44,7 @@ fn mean_steps(bench: &mut Bench, by: &[Subject], list: &[Scenario]) -> u64 {
     list.iter().map(steps).sum::<u64>() / list.len() as u64
 }
 
-#[divan::bench(args = subjects())]
+#[divan::bench(args = subjects(), sample_count = 40, sample_size = 256)]
 fn variant(bencher: Bencher<'_, '_>, name: &str) {
     let by = Subject::parse(name).expect("a name from the list");
     let (list, at, mut bench) = (scenarios(), Cell::new(0), Bench::default());
@@ -59,7 +59,7 @@ fn variant(bencher: Bencher<'_, '_>, name: &str) {
         });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 40, sample_size = 256)]
 fn differential(bencher: Bencher<'_, '_>) {
     let subjects = Subject::sound();
     let (list, at, mut bench) = (scenarios(), Cell::new(0), Bench::default());
@@ -73,14 +73,14 @@ fn differential(bencher: Bencher<'_, '_>) {
         });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 40, sample_size = 256)]
 fn text_in(bencher: Bencher<'_, '_>) {
     let list: Vec<String> = scenarios().iter().map(Scenario::to_string).collect();
     let at = Cell::new(0);
     bencher.bench_local(move || parse_lenient(next(&list, &at).as_bytes()));
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 40, sample_size = 256)]
 fn text_out(bencher: Bencher<'_, '_>) {
     let (list, at, mut out) = (scenarios(), Cell::new(0), Vec::new());
     bencher.bench_local(move || {
@@ -90,7 +90,7 @@ fn text_out(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 40, sample_size = 256)]
 fn mutation(bencher: Bencher<'_, '_>) {
     let (list, at) = (scenarios(), Cell::new(0));
     let mut rng = fastrand::Rng::with_seed(7);
