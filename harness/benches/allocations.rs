@@ -29,5 +29,9 @@ fn scenario(rounds: usize) -> Scenario {
 fn run_of_rounds(bencher: Bencher<'_, '_>, rounds: usize) {
     let by = Subject::parse("arm64-asid").expect("a variant");
     let (scenario, mut bench) = (scenario(rounds), Bench::default());
-    bencher.bench_local(move || run_one(&mut bench, by, &scenario, input(&scenario)).cost.steps);
+    bencher.bench_local(move || {
+        run_one(&mut bench, by, &scenario, input(&scenario))
+            .cost
+            .steps
+    });
 }
