@@ -209,14 +209,16 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                 }
             }
             Stop::Until { name, nth } => {
-                let mut left = *nth;
+                let (mut left, mut counted) = (*nth, None);
                 while !self.over && self.announce(cpu) {
                     let state = self.machine.state();
-                    let here = state.cpus[cpu as usize]
-                        .next
-                        .is_some_and(|a| named(&state, &a, name));
+                    let c = &state.cpus[cpu as usize];
+                    let here = c.next.is_some_and(|a| named(&state, &a, name));
+                    if here && counted != Some(c.announcements) {
+                        counted = Some(c.announcements);
+                        left -= 1;
+                    }
                     drop(state);
-                    left -= u16::from(here);
                     if left == 0 || !self.step(cpu) {
                         break;
                     }

@@ -118,7 +118,9 @@ impl<T: Value + Unpin> Future for Step<'_, T> {
             }
             return Poll::Pending;
         }
-        state.cpus[id as usize].next = Some(Announced { act, site });
+        let c = &mut state.cpus[id as usize];
+        c.next = Some(Announced { act, site });
+        c.announcements += 1;
         drop(state);
         self.announced = true;
         Poll::Pending

@@ -48,6 +48,8 @@ pub struct CpuState {
     pub el: El,
     /// The announced step; `None` when there is no operation.
     pub next: Option<Announced>,
+    /// How many steps have been announced: a step that takes several turns counts once.
+    pub announcements: u32,
     /// The speculative walk in flight.
     pub walk: Option<Walk>,
     /// The walk of the access that is being made.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The fuzz target's check as a test: the committed corpus, and random inputs. The same bytes
-//! mean the same to cargo-fuzz; `cargo bolero test differential -p shootdown` runs it with
-//! libFuzzer.
+//! mean the same to cargo-fuzz; `cargo bolero test differential -p shootdown-bolero` runs it
+//! with libFuzzer.
+#![cfg(test)]
 
 use shootdown::check::{Subject, check};
 use shootdown::exec::Bench;

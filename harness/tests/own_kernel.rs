@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A kernel of one's own, tested as a dev-dependency: a `Variant` that no build has listed,
+//! driven by `execute`. It flushes other CPUs by IPI, so this is also the test of interrupts
+//! on top of what they interrupt.
+
+use shootdown::exec::{Bench, Exec, Input, execute};
+use shootdown::scenario::{Scenario, generate, parse};
+use shootdown_machine::arm64::{Desc, Kind, Reg, Stage, Tlbi, ttbr};
+use shootdown_machine::{
+    Access, BLOCK_PAGES, Boot, Cpu, Done, Dsb, Lock, OpKind, Outcome, PAGE, Page, Prot, Space, Va,
+    initial_page, slot_pa,
+};
+use shootdown_variants::{Source, Tagging, Variant};
+
+/// What is wrong with the kernel; `NONE`: nothing.
+const NONE: u8 = 0;
+/// It does not wait for the IPIs that it sends.
+const NO_WAIT: u8 = 1;
+/// It waits for its lock with interrupts masked.
+const MASKED: u8 = 2;
+/// It keeps a lock for ever.
+const NO_UNLOCK: u8 = 3;
+/// It calls every fault spurious.
+const STUBBORN: u8 = 4;
+
+/// One lock, one ASID, unmap as the only change of the mappings that every space has first.
+struct Kernel<const FLAW: u8> {
+    lock: Lock,
+    roots: [u64; 8],
+    reserved: u64,
+}
+
+impl<const FLAW: u8> Kernel<FLAW> {
+    async fn flush_here(&self, cpu: Cpu<'_>) {
+        cpu.dsb(Dsb::Nshst).await;
+        cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
+        cpu.dsb(Dsb::Nsh).await;
+    }
+
+    async fn flush_everywhere(&self, cpu: Cpu<'_>) {
+        for other in (0..cpu.config().cpus).filter(|c| *c != cpu.id()) {
+            cpu.send_ipi(other, 0).await;
+        }
+        self.flush_here(cpu).await;
+        if FLAW != NO_WAIT {
+            cpu.wait_ipis().await;
+        }
+    }
+}
+
+impl<const FLAW: u8> Variant for Kernel<FLAW> {
+    const NAME: &'static str = "own";
+    const ABOUT: &'static str = "flushes by IPI";
+    const SOURCE: Source = Source {
+        tree: "this file",
+        files: "own_kernel.rs",
+    };
+    const OPS: &'static [OpKind] = &[
+        OpKind::Switch,
+        OpKind::SchedOut,
+        OpKind::Unmap,
+        OpKind::Touch,
+    ];
+    const TAGGING: Tagging = Tagging::PerCpu;
+
+    fn boot(boot: &Boot<'_>) -> Self {
+        let reserved = boot.reserved_table();
+        boot.sysreg(Reg::Ttbr0, reserved);
+        let mut roots = [0; 8];
+        for i in 0..boot.config().spaces {
+            let space = Space(i);
+            let root = boot.root(space);
+            let (mut table, mut upper) = (root, root);
+            for level in boot.config().first_level()..3 {
+                let next = boot.table(space);
+                boot.set(slot_pa(table, level, 0), Desc::table(next));
+                upper = table;
+                table = next;
+            }
+            for page in 0..2 {
+                let pa = boot.page(space, initial_page(space, page));
+                let at = slot_pa(table, 3, page as u64 * PAGE);
+                boot.set(at, Desc::leaf(Stage::One, 3, pa, true));
+            }
+            let block = boot.block(space, initial_page(space, BLOCK_PAGES));
+            let at = slot_pa(upper, 2, BLOCK_PAGES as u64 * PAGE);
+            boot.set(at, Desc::leaf(Stage::One, 2, block, true));
+            roots[i as usize] = root;
+        }
+        Kernel {
+            lock: boot.lock("big_lock"),
+            roots,
+            reserved,
+        }
+    }
+
+    async fn switch_to(&self, cpu: Cpu<'_>, _prev: Option<Space>, next: Space) {
+        self.leave_space(cpu).await;
+        cpu.write_sysreg(Reg::Ttbr0, ttbr::new(self.roots[next.0 as usize], 0, false))
+            .await;
+        cpu.isb().await;
+    }
+
+    async fn sched_out(&self, cpu: Cpu<'_>, _prev: Space) {
+        self.leave_space(cpu).await;
+    }
+
+    async fn unmap(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
+        if FLAW == MASKED {
+            cpu.local_irq_save().await;
+        }
+        self.lock.lock(cpu).await;
+        let mut table = self.roots[space.0 as usize];
+        let mut level = cpu.config().first_level();
+        while level < 3 {
+            let desc = cpu.pte_read(slot_pa(table, level, va)).await;
+            if !desc.is_table(level) {
+                break;
+            }
+            table = desc.addr();
+            level += 1;
+        }
+        let mut done = Done::No;
+        if level == 3 && cpu.pte_read(slot_pa(table, 3, va)).await.valid() {
+            let old = cpu.pte_xchg(slot_pa(table, 3, va), Desc::INVALID).await;
+            self.flush_everywhere(cpu).await;
+            cpu.free(old.addr()).await;
+            done = Done::Yes;
+        }
+        if FLAW != NO_UNLOCK {
+            self.lock.unlock(cpu).await;
+        }
+        if FLAW == MASKED {
+            cpu.local_irq_enable().await;
+        }
+        done
+    }
+
+    async fn fault(&self, _: Cpu<'_>, _: Space, _: Va, _: Access, _: Outcome) -> bool {
+        FLAW == STUBBORN
+    }
+
+    async fn ipi(&self, cpu: Cpu<'_>, _message: u64) {
+        self.flush_here(cpu).await;
+    }
+
+    async fn map(&self, _: Cpu<'_>, _: Space, _: Va, _: Page) -> Done {
+        Done::No
+    }
+    async fn protect(&self, _: Cpu<'_>, _: Space, _: Va, _: Prot) -> Done {
+        Done::No
+    }
+    async fn remap(&self, _: Cpu<'_>, _: Space, _: Va, _: Page) -> Done {
+        Done::No
+    }
+    async fn split(&self, _: Cpu<'_>, _: Space, _: Va) -> Done {
+        Done::No
+    }
+    async fn collapse(&self, _: Cpu<'_>, _: Space, _: Va, _: Page) -> Done {
+        Done::No
+    }
+    async fn exit(&self, _: Cpu<'_>, _: Space) -> Done {
+        Done::No
+    }
+}
+
+impl<const FLAW: u8> Kernel<FLAW> {
+    async fn leave_space(&self, cpu: Cpu<'_>) {
+        cpu.write_sysreg(Reg::Ttbr0, self.reserved).await;
+        cpu.isb().await;
+        self.flush_here(cpu).await;
+    }
+}
+
+/// Runs a scenario on the kernel; the rule that it breaks.
+fn run<V: Variant>(bench: &mut Bench, scenario: &Scenario) -> Option<&'static str> {
+    let mut config = scenario.machine;
+    config.domain = shootdown_machine::Domain::Private;
+    let input = Input {
+        config,
+        defect: None,
+        programs: &scenario.programs,
+        sabotage: None,
+        trace: false,
+    };
+    execute::<V>(bench, &input, |exec: &mut dyn Exec| {
+        for slot in &scenario.schedule {
+            exec.apply(slot);
+        }
+    });
+    bench.oracle.finding.as_ref().map(|f| f.rule.name)
+}
+
+fn scenario(text: &str) -> Scenario {
+    parse(text.as_bytes()).expect("a scenario")
+}
+
+/// cpu1 has the page cached when cpu0 unmaps it, and is in the middle of a switch when the
+/// IPI arrives.
+const SHOOTDOWN: &str = "\
+scenario 1
+machine cpus=2 spaces=2
+cpu0: unmap A 0x0
+cpu1: switch A; touch 0x0; touch 0x1000; touch 0x0; switch B; switch A
+schedule: cpu1 until touch #2, cpu0 until wait_ipi, ipi cpu1
+";
+
+#[test]
+fn the_sound_kernel_passes_random_scenarios() {
+    let mut bench = Bench::default();
+    let mut rng = fastrand::Rng::with_seed(3);
+    assert_eq!(run::<Kernel<NONE>>(&mut bench, &scenario(SHOOTDOWN)), None);
+    assert!(bench.machine.state().cost.ipi > 0, "the IPI was sent");
+    for _ in 0..3000 {
+        let scenario = generate(&mut rng);
+        assert_eq!(
+            run::<Kernel<NONE>>(&mut bench, &scenario),
+            None,
+            "{scenario}"
+        );
+    }
+}
+
+#[test]
+fn not_waiting_for_the_ipi_leaves_a_stale_entry() {
+    let late = SHOOTDOWN.replace("until wait_ipi, ipi cpu1", "x40");
+    let broken = run::<Kernel<NO_WAIT>>(&mut Bench::default(), &scenario(&late));
+    assert_eq!(broken, Some("TLBEmptyInvalPTE"));
+    assert_eq!(
+        run::<Kernel<NONE>>(&mut Bench::default(), &scenario(&late)),
+        None
+    );
+}
+
+#[test]
+fn waiting_for_a_lock_with_interrupts_masked_deadlocks() {
+    // cpu0 has the lock and waits for cpu1 to handle its IPI.
+    let both = "\
+scenario 1
+machine cpus=2 spaces=2
+cpu0: unmap A 0x0
+cpu1: unmap B 0x0
+schedule: cpu0 until wait_ipi, cpu1 until big_lock
+";
+    let broken = run::<Kernel<MASKED>>(&mut Bench::default(), &scenario(both));
+    assert_eq!(broken, Some("deadlock"));
+    assert_eq!(
+        run::<Kernel<NONE>>(&mut Bench::default(), &scenario(both)),
+        None
+    );
+}
+
+#[test]
+fn a_lock_kept_for_ever_is_a_deadlock() {
+    let twice = "\
+scenario 1
+machine cpus=2 spaces=1
+cpu0: unmap A 0x0
+cpu1: unmap A 0x1000
+";
+    let broken = run::<Kernel<NO_UNLOCK>>(&mut Bench::default(), &scenario(twice));
+    assert_eq!(broken, Some("deadlock"));
+    assert_eq!(
+        run::<Kernel<NONE>>(&mut Bench::default(), &scenario(twice)),
+        None
+    );
+}
+
+#[test]
+fn a_fault_that_is_always_called_spurious_recurs() {
+    let unmapped = "\
+scenario 1
+machine cpus=1 spaces=1
+cpu0: switch A; touch 0x8000
+";
+    let broken = run::<Kernel<STUBBORN>>(&mut Bench::default(), &scenario(unmapped));
+    assert_eq!(broken, Some("recurring-fault"));
+    assert_eq!(
+        run::<Kernel<NONE>>(&mut Bench::default(), &scenario(unmapped)),
+        None
+    );
+}
