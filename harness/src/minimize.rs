@@ -96,6 +96,7 @@ impl Shrink<'_> {
     }
 
     fn all(&mut self) {
+        self.drop_variants();
         loop {
             let before = self.best.clone();
             self.drop_tail();
@@ -107,6 +108,20 @@ impl Shrink<'_> {
             self.simplify_slots();
             if self.best == before {
                 return;
+            }
+        }
+    }
+
+    /// Variants, where it takes more than one: a comparison needs two.
+    fn drop_variants(&mut self) {
+        let mut at = self.subjects.len();
+        while at > 0 && self.subjects.len() > 2 {
+            at -= 1;
+            let dropped = self.subjects.remove(at);
+            let mut candidate = self.best.clone();
+            candidate.variants.remove(at);
+            if !self.offer(candidate) {
+                self.subjects.insert(at, dropped);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! against the reference; the reproducer.
 
 mod columns;
+mod compare;
 mod entry;
 mod given;
 mod history;
@@ -63,6 +64,9 @@ impl fmt::Display for Report {
     }
 }
 
+/// The one rule that takes two variants to break.
+const ONE_RESULT: &str = shootdown_oracle::rules::one_result::RULE.name;
+
 /// The report of a finding as text.
 pub fn report(bench: &mut Bench, scenario: &Scenario, found: &Found) -> String {
     Report::new(bench, scenario, found).to_string()
@@ -101,6 +105,11 @@ impl Report {
         columns::tell(&rows::rows(&run, &topic), &mut report.interleaving);
         tlbs::tell(&run, &topic, &mut report.tlbs);
         reproducer(scenario, found, &mut report.reproducer);
+        drop(state);
+        if found.finding.rule.name == ONE_RESULT {
+            report.history.clear();
+            compare::tell(bench, scenario, found.by, &mut report.history);
+        }
         for part in [
             &mut report.what,
             &mut report.history,
@@ -212,7 +221,7 @@ fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
 /// The scenario, with the finding as its expectation.
 fn reproducer(scenario: &Scenario, found: &Found, out: &mut String) {
     let mut scenario = scenario.clone();
-    if found.finding.rule.name != "one-result" {
+    if found.finding.rule.name != ONE_RESULT {
         scenario.variants = vec![found.by.choice()];
     }
     scenario.expect = Some(found.expect());
