@@ -268,8 +268,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
 
 /// Whether an announced step bears a name that `until` may give.
 fn named(state: &State, a: &Announced, name: &str) -> bool {
-    crate::names::variable(state, &a.act).map_or(a.act.word() == name, |n| n.name == name)
-        || a.act.word() == name
+    a.act.word() == name || crate::names::variable(state, &a.act).is_some_and(|n| n.name == name)
 }
 
 impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F, S> {

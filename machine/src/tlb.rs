@@ -56,8 +56,6 @@ pub struct Entry {
     pub desc_pa: u64,
     /// Whose table the walk began in. Not known to hardware: for the judge.
     pub owner: Option<Life>,
-    /// Allocation count of the output frame when the entry was made. For the judge.
-    pub frame_gen: u32,
     /// Step of the run that made it. For the judge.
     pub filled: u32,
 }
@@ -244,7 +242,6 @@ mod tests {
             desc: Desc::INVALID,
             desc_pa: 0,
             owner: None,
-            frame_gen: 0,
             filled: id,
         }
     }

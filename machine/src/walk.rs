@@ -357,7 +357,6 @@ impl Walk {
             desc: from.desc,
             desc_pa: from.desc_pa,
             owner: self.owner,
-            frame_gen: s.mem.frame(pa).generation,
             filled: s.step,
         }
     }
@@ -391,7 +390,6 @@ impl Walk {
                 writable: first.writable && second.writable,
                 ..combined
             };
-            combined.frame_gen = s.mem.frame(combined.pa).generation;
         }
         s.insert(cpu, combined, self.demand);
     }

@@ -24,7 +24,6 @@ impl Desc {
     const S2AP_W: u64 = 1 << 7;
     const AF: u64 = 1 << 10;
     const NG: u64 = 1 << 11;
-    const NT: u64 = 1 << 16;
     const OA: u64 = 0x0000_ffff_ffff_f000;
     /// Ignored by hardware in an invalid descriptor: software's "being changed" mark.
     const LOCKED: u64 = 1 << 58;
@@ -95,11 +94,6 @@ impl Desc {
     /// Tagged by ASID (stage 1 only).
     pub fn non_global(self) -> bool {
         self.0 & Desc::NG != 0
-    }
-
-    /// The nT bit of a block (FEAT_BBM level 1).
-    pub fn nt(self) -> bool {
-        self.0 & Desc::NT != 0
     }
 }
 

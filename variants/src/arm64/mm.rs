@@ -7,7 +7,7 @@ use crate::pgtable::{PageTables, page_table_ops};
 use crate::{Defect, Source, Variant};
 use core::marker::PhantomData;
 use shootdown_machine::arm64::Stage;
-use shootdown_machine::{Access, Boot, Config, Cpu, Done, Dsb, Outcome, Page, Prot, Space, Va};
+use shootdown_machine::{Access, Boot, Cpu, Done, Dsb, Outcome, Page, Prot, Space, Va};
 
 /// B-20 (nsh): a permission change is flushed on one CPU.
 pub const NSH: Defect = Defect {
@@ -67,10 +67,6 @@ impl<F: Flavour> Variant for Mms<F> {
     const SOURCE: Source = F::SOURCE;
     const DEFECTS: &'static [Defect] = F::DEFECTS;
     const GOALS: &'static [&'static str] = super::context::GOALS;
-
-    fn machine(config: Config) -> Config {
-        config
-    }
 
     fn boot(boot: &Boot<'_>) -> Self {
         let asids = Asids::boot(boot, F::CNP);
