@@ -193,18 +193,21 @@ impl Shrink<'_> {
 
     fn simplify_machine(&mut self) {
         let least = |s: &mut Scenario| s.machine.tags = s.machine.cpus + 2;
-        let changes: [fn(&mut Scenario); 7] = [
+        let changes: [fn(&mut Scenario); 5] = [
             least,
             |s| s.machine.levels = 2,
             |s| s.machine.domain = Domain::Private,
             |s| s.machine.bbm = Bbm::Level2,
-            |s| s.machine.switches.inflight = false,
-            |s| s.machine.switches.out_of_context = false,
             |s| s.machine.spaces = used_spaces(s),
         ];
         for change in changes {
             let mut candidate = self.best.clone();
             change(&mut candidate);
+            self.offer(candidate);
+        }
+        for switch in self.best.machine.switches.iter() {
+            let mut candidate = self.best.clone();
+            candidate.machine.switches = candidate.machine.switches.with(switch, false);
             self.offer(candidate);
         }
     }

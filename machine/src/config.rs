@@ -20,6 +20,10 @@ pub enum Memory {
     /// Sequential consistency: every access takes effect at its step.
     #[default]
     Sc,
+    /// Total store order (x86): stores wait in a FIFO buffer per CPU, loads are in order.
+    Tso,
+    /// Armv8-A: stores drain out of order, loads may be stale (machine rules 1 and 2).
+    Arm,
 }
 
 /// Which CPUs share a TLB.
@@ -47,16 +51,58 @@ pub enum Bbm {
     NoAbort,
 }
 
-/// Points where the architecture is unclear or cores differ. All `false` is what the
-/// ported kernels take for granted; docs/machine.md discusses each.
+macro_rules! switches {
+    ($($name:ident $word:literal $about:literal;)*) => {
+        /// Points where the architecture is unclear or cores differ. Off is what the
+        /// architecture allows and the ported kernels take for granted; docs/machine.md
+        /// discusses each.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[allow(missing_docs)] // the rows of the table say it
+        pub enum Switch { $($name),* }
+
+        impl Switch {
+            /// Every switch, in the order of printing.
+            pub const ALL: &'static [Switch] = &[$(Switch::$name),*];
+
+            /// Its key on the machine line.
+            pub fn word(self) -> &'static str {
+                match self { $(Switch::$name => $word),* }
+            }
+
+            /// What it is, in one line.
+            pub fn about(self) -> &'static str {
+                match self { $(Switch::$name => $about),* }
+            }
+        }
+    };
+}
+
+switches! {
+    OutOfContext "ooc" "a PE at EL2 may begin walks for the EL1&0 context in its registers (Arm errata 1165522, 1319367, 1530923)";
+    Inflight "inflight" "a walk outlives the context synchronization that replaced its context, until a DSB of its CPU (Arm ARM R_LFHQG)";
+}
+
+/// The switches that are on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Switches {
-    /// `ooc`: a PE at EL2 may begin walks for the EL1&0 context in its registers
-    /// (Arm errata 1165522, 1319367 and 1530923 do).
-    pub out_of_context: bool,
-    /// `inflight`: a walk outlives the context synchronization that replaced the
-    /// context it began under, until a DSB of its CPU (Arm ARM R_LFHQG).
-    pub inflight: bool,
+pub struct Switches(u32);
+
+impl Switches {
+    /// Whether one is on.
+    pub fn on(self, switch: Switch) -> bool {
+        self.0 & 1 << switch as u32 != 0
+    }
+
+    /// The same with one on or off.
+    pub fn with(self, switch: Switch, on: bool) -> Switches {
+        let bit = 1 << switch as u32;
+        Switches(if on { self.0 | bit } else { self.0 & !bit })
+    }
+
+    /// Those that are on.
+    pub fn iter(self) -> impl Iterator<Item = Switch> {
+        let all = Switch::ALL.iter().copied();
+        all.filter(move |switch| self.on(*switch))
+    }
 }
 
 /// The machine line of a scenario.

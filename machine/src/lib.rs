@@ -18,7 +18,7 @@ mod tlb;
 mod walk;
 
 pub use act::{Act, Dsb, Order, Outcome, Rmw};
-pub use config::{Bbm, Config, Domain, Memory, Pick, Switches, limits};
+pub use config::{Bbm, Config, Domain, Memory, Pick, Switch, Switches, limits};
 pub use cpu::{Boot, Cpu, Lock, Machine, Shared, Step, Value};
 pub use event::{Done, Drop, Event, Site};
 pub use machine::{Announced, Cost, CpuState, Ipi, State};

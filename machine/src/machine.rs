@@ -3,7 +3,7 @@
 
 use crate::act::Act;
 use crate::arm64::{Desc, HCR_VM, Reg, Regs, Share, Stage, Tlbi};
-use crate::config::{Config, Pick};
+use crate::config::{Config, Pick, Switch};
 use crate::event::{Drop, Event, Site};
 use crate::mem::{Memory, SLOTS, Use};
 use crate::op::{Space, Va};
@@ -206,7 +206,7 @@ impl State {
     pub fn context(&self, cpu: u8, old: bool) -> Option<Context> {
         let regs = self.regs(cpu, old);
         let el = self.cpus[cpu as usize].el;
-        Context::of(&regs, el, self.config.switches.out_of_context)
+        Context::of(&regs, el, self.config.switches.on(Switch::OutOfContext))
     }
 
     /// The context in a CPU's registers, whether or not its exception level uses it now.
@@ -277,7 +277,7 @@ impl State {
             c.unsynced.clear();
             self.events.push(Event::Context { cpu });
         }
-        if !self.config.switches.inflight {
+        if !self.config.switches.on(Switch::Inflight) {
             self.end_foreign_walks(cpu);
         }
     }
@@ -466,6 +466,16 @@ impl State {
         }
         self.end_foreign_walks(cpu);
     }
+
+    /// A store that waits in the buffer of `cpu` reaches memory: the oldest, or the last that
+    /// nothing keeps back. Whether there was one.
+    pub fn drain(&mut self, _cpu: u8, _last: bool) -> bool {
+        false
+    }
+
+    /// The next read of `cpu`, by a load or by its walker, gives a value that is so many
+    /// stores older than the newest, or the oldest that nothing forbids.
+    pub fn stale(&mut self, _cpu: u8, _by: u8) {}
 
     /// An IPI arrives.
     pub fn deliver_ipi(&mut self, cpu: u8) -> bool {

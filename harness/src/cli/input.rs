@@ -5,6 +5,7 @@ use super::Failure;
 use crate::check::Subject;
 use crate::scenario::{ParseError, Scenario, parse};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, miette};
+use shootdown_machine::Switch;
 use std::io::Read as _;
 
 /// Longer lines are not shown.
@@ -57,4 +58,19 @@ pub fn named(names: &[String]) -> Result<Vec<Subject>, Failure> {
         .iter()
         .map(|n| Subject::parse(n).map_err(|e| miette!("{e}")))
         .collect()
+}
+
+/// The architectural choice that an option names.
+///
+/// # Errors
+/// A sentence with every name there is.
+pub fn switch(name: &str) -> Result<Switch, String> {
+    let known = Switch::ALL.iter().find(|s| s.word() == name);
+    known.copied().ok_or_else(|| {
+        let all: Vec<&str> = Switch::ALL.iter().map(|s| s.word()).collect();
+        format!(
+            "there is no switch of that name; expected one of {}",
+            all.join(", ")
+        )
+    })
 }

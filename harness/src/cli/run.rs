@@ -8,7 +8,7 @@ use crate::explore::{Strategy, try_one};
 use crate::scenario::Scenario;
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::miette;
-use shootdown_machine::Switches;
+use shootdown_machine::{Switch, Switches};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,20 +38,11 @@ pub struct Args {
     #[arg(long)]
     jobs: Option<usize>,
     /// Turn on an architectural choice that is off by default (docs/machine.md).
-    #[arg(long = "switch", value_enum, value_name = "NAME")]
+    #[arg(long = "switch", value_parser = input::switch, value_name = "NAME")]
     switches: Vec<Switch>,
     /// Folder for findings.
     #[arg(long, default_value = "findings")]
     findings: PathBuf,
-}
-
-/// The architectural choices.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Switch {
-    /// Walks for the EL1&0 context while at EL2.
-    Ooc,
-    /// Walks that outlive a context synchronization.
-    Inflight,
 }
 
 #[derive(Default)]
@@ -102,10 +93,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn search(args: &Args, subjects: &[Subject], job: u64, shared: &Shared) {
     let mut bench = Bench::default();
     let mut rng = fastrand::Rng::with_seed(args.seed.wrapping_mul(1 << 20).wrapping_add(job));
-    let switches = Switches {
-        out_of_context: args.switches.contains(&Switch::Ooc),
-        inflight: args.switches.contains(&Switch::Inflight),
-    };
+    let on = |s: Switches, switch: &Switch| s.with(*switch, true);
+    let switches = args.switches.iter().fold(Switches::default(), on);
     let mut runs = 0;
     while !shared.stop.load(Ordering::Relaxed) && args.runs.is_none_or(|most| runs < most) {
         let strategy = args

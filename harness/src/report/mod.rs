@@ -24,7 +24,7 @@ use crate::exec::{Bench, Input};
 use crate::scenario::{Scenario, print};
 use core::fmt;
 use run::{Boot, Run};
-use shootdown_machine::{Config, Op};
+use shootdown_machine::Op;
 use shootdown_oracle::Class;
 use topic::Topic;
 
@@ -135,23 +135,16 @@ fn boot(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Boot {
 
 /// The switches without which the rule is not broken: each is turned off in turn.
 fn needed(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Vec<&'static str> {
-    type Off = fn(&mut Config) -> bool;
-    let all: [(&str, Off); 2] = [
-        ("ooc", |c| core::mem::take(&mut c.switches.out_of_context)),
-        ("inflight", |c| core::mem::take(&mut c.switches.inflight)),
-    ];
     let mut needed = Vec::new();
-    for (name, off) in all {
+    for switch in scenario.machine.switches.iter() {
         let mut without = scenario.clone();
-        if !off(&mut without.machine) {
-            continue;
-        }
+        without.machine.switches = scenario.machine.switches.with(switch, false);
         let result = check::run_one(bench, found.by, &without, check::input(&without));
         let same = result
             .finding
             .is_some_and(|f| f.rule.name == found.finding.rule.name);
         if !same {
-            needed.push(name);
+            needed.push(switch.word());
         }
     }
     needed

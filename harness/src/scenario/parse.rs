@@ -79,7 +79,7 @@ pub(super) struct Parser<'a> {
     pub(super) lex: Lexer<'a>,
     pub(super) out: Scenario,
     /// Keys of the machine line seen so far, a bit each.
-    pub(super) keys: u16,
+    pub(super) keys: u64,
     /// Where the number of tags stands.
     pub(super) tags: Option<Token<'a>>,
     /// Whether some line relied on the machine.

@@ -123,9 +123,6 @@ fn machine(scenario: &Scenario, out: &mut Vec<u8>) {
             3 => machine.memory.word(),
             4 => machine.domain.word(),
             5 => machine.bbm.word(),
-            7 if machine.switches.out_of_context => true.word(),
-            8 if machine.switches.inflight => true.word(),
-            7 | 8 => continue,
             _ => "",
         };
         line.item(|out| {
@@ -139,6 +136,12 @@ fn machine(scenario: &Scenario, out: &mut Vec<u8>) {
                 6 => decimal(out, machine.levels.into()),
                 _ => {}
             }
+        });
+    }
+    for switch in machine.switches.iter() {
+        line.item(|out| {
+            out.extend_from_slice(switch.word().as_bytes());
+            out.extend_from_slice(b"=on");
         });
     }
     line.end();

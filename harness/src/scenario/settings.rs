@@ -5,7 +5,7 @@ use super::error::What;
 use super::lex::Token;
 use super::parse::Parser;
 use super::words::{self, Word};
-use shootdown_machine::{Config, Switches, limits};
+use shootdown_machine::{Config, Switch, limits};
 
 impl<'a> Parser<'a> {
     pub(super) fn machine_line(&mut self, word: Token<'a>) -> Option<()> {
@@ -23,7 +23,7 @@ impl<'a> Parser<'a> {
     }
 
     fn setting(&mut self, key: Token<'a>) -> Option<()> {
-        let Some(index) = words::KEYS.iter().position(|k| k.as_bytes() == key.text) else {
+        let Some(index) = words::keys().iter().position(|k| k.as_bytes() == key.text) else {
             return self.lex.fail(key, What::Unknown("key", words::keys));
         };
         if self.keys & (1 << index) != 0 {
@@ -68,23 +68,11 @@ impl<'a> Parser<'a> {
                 levels: self.within(value, limits::LEVELS)?,
                 ..machine
             },
-            7 => {
-                let out_of_context = self.one_of(value, "state")?;
-                Config {
-                    switches: Switches {
-                        out_of_context,
-                        ..machine.switches
-                    },
-                    ..machine
-                }
-            }
             _ => {
-                let inflight = self.one_of(value, "state")?;
+                let on = self.one_of(value, "state")?;
+                let switch = Switch::ALL[index - words::KEYS.len()];
                 Config {
-                    switches: Switches {
-                        inflight,
-                        ..machine.switches
-                    },
+                    switches: machine.switches.with(switch, on),
                     ..machine
                 }
             }

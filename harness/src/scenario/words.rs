@@ -2,7 +2,7 @@
 //! The words of the text form, in one place for printing and parsing.
 
 use super::MAX_NAME;
-use shootdown_machine::{Bbm, Domain, Memory, OpKind, Pick, Prot};
+use shootdown_machine::{Bbm, Domain, Memory, OpKind, Pick, Prot, Switch};
 
 /// An enumeration whose values have a word each.
 pub(super) trait Word: Copy + 'static {
@@ -14,11 +14,13 @@ pub(super) trait Word: Copy + 'static {
 }
 
 impl Word for Memory {
-    const ALL: &'static [Self] = &[Memory::Sc];
+    const ALL: &'static [Self] = &[Memory::Sc, Memory::Tso, Memory::Arm];
 
     fn word(self) -> &'static str {
         match self {
             Memory::Sc => "sc",
+            Memory::Tso => "tso",
+            Memory::Arm => "arm",
         }
     }
 }
@@ -103,14 +105,15 @@ pub(super) fn lines() -> Vec<&'static str> {
     vec!["variants", "machine", "cpu0", "schedule", "expect"]
 }
 
-/// The keys of the machine line, in the order of printing.
-pub(super) const KEYS: [&str; 9] = [
-    "cpus", "spaces", "tags", "memory", "domain", "bbm", "levels", "ooc", "inflight",
+/// The keys of the machine line before those of the switches, in the order of printing.
+pub(super) const KEYS: [&str; 7] = [
+    "cpus", "spaces", "tags", "memory", "domain", "bbm", "levels",
 ];
 
 /// The keys of the machine line, for a message.
 pub(super) fn keys() -> Vec<&'static str> {
-    KEYS.to_vec()
+    let switches = Switch::ALL.iter().map(|s| s.word());
+    KEYS.into_iter().chain(switches).collect()
 }
 
 /// The verdicts of the expect line, for a message.

@@ -3,7 +3,7 @@
 
 use crate::rig::{A, B, Rig, private};
 use shootdown_machine::arm64::{HCR_VM, Reg, Stage, ttbr};
-use shootdown_machine::{Access, Config, Dsb, El, Life, Space, Switches};
+use shootdown_machine::{Access, Config, Dsb, El, Life, Space, Switch, Switches};
 
 fn life(space: Space) -> Option<Life> {
     Some(Life { space, nth: 0 })
@@ -91,12 +91,7 @@ fn crossing(switches: Switches) -> Rig {
 
 #[test]
 fn the_switches_are_off_by_default() {
-    let Switches {
-        out_of_context,
-        inflight,
-        ..
-    } = Config::default().switches;
-    assert!(!out_of_context && !inflight);
+    assert_eq!(Config::default().switches.iter().count(), 0);
 }
 
 #[test]
@@ -108,10 +103,7 @@ fn by_default_a_walk_ends_with_its_context() {
 
 #[test]
 fn inflight_walks_outlive_the_isb_and_not_the_dsb() {
-    let switches = Switches {
-        inflight: true,
-        ..Switches::default()
-    };
+    let switches = Switches::default().with(Switch::Inflight, true);
     let rig = crossing(switches);
     rig.run(rig.cpu(0).isb());
     assert!(rig.walking(0));
@@ -171,10 +163,7 @@ fn by_default_the_host_does_not_walk_for_a_guest() {
 
 #[test]
 fn out_of_context_walks_fill_the_guests_entries() {
-    let rig = host_with_guest(Switches {
-        out_of_context: true,
-        ..Switches::default()
-    });
+    let rig = host_with_guest(Switches::default().with(Switch::OutOfContext, true));
     assert!(rig.walk(0, 0x1000, None));
     assert_eq!(rig.leaves(0, Stage::One), [0x1000]);
     let state = rig.machine.state();
@@ -190,10 +179,7 @@ fn out_of_context_walks_fill_the_guests_entries() {
 #[test]
 fn leaving_the_guest_ends_its_walks() {
     for (out_of_context, want) in [(false, false), (true, true)] {
-        let rig = host_with_guest(Switches {
-            out_of_context,
-            ..Switches::default()
-        });
+        let rig = host_with_guest(Switches::default().with(Switch::OutOfContext, out_of_context));
         rig.run(rig.cpu(0).enter_guest());
         rig.walk(0, 0x1000, Some(1));
         rig.run(rig.cpu(0).exit_guest());

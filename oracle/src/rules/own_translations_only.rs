@@ -48,12 +48,8 @@ mod tests {
     }
 
     fn outliving_walks() -> Config {
-        let inflight = Switches {
-            inflight: true,
-            ..Switches::default()
-        };
         Config {
-            switches: inflight,
+            switches: Switches::default().with(Switch::Inflight, true),
             ..private()
         }
     }

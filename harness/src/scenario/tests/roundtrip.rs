@@ -7,7 +7,9 @@ use crate::scenario::{MAX_VARIANTS, Scenario, Slot, Stop};
 use crate::scenario::{crossover, decode, generate, mutate, parse, parse_lenient, print};
 use arbitrary::{Arbitrary, Unstructured};
 use fastrand::Rng;
-use shootdown_machine::{Access, Config, Op, OpKind, PAGE, PAGES, Pick, Prot, Space, Switches};
+use shootdown_machine::{
+    Access, Config, Op, OpKind, PAGE, PAGES, Pick, Prot, Space, Switch, Switches,
+};
 
 /// That a scenario is valid, which is that its text says exactly it.
 #[track_caller]
@@ -153,10 +155,9 @@ fn config(rng: &mut Rng) -> Config {
         domain: pick(rng),
         bbm: pick(rng),
         levels: number(rng),
-        switches: Switches {
-            out_of_context: rng.bool(),
-            inflight: rng.bool(),
-        },
+        switches: Switch::ALL
+            .iter()
+            .fold(Switches::default(), |s, w| s.with(*w, rng.bool())),
     }
 }
 
