@@ -9,7 +9,7 @@ pub use crate::Oracle;
 pub use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Kind, Reg, Stage, Tlbi, Ttl, ttbr};
 pub use shootdown_machine::{
     Access, Act, BLOCK_PAGES, Bbm, Boot, Config, Cpu, Domain, Done, Dsb, Event, Machine, Op,
-    Outcome, PAGE, Page, Prot, SLOTS, Space, State, Switches, Va, initial_page, slot_pa,
+    Outcome, PAGE, Page, Prot, SLOTS, Space, State, Switch, Switches, Va, initial_page, slot_pa,
 };
 
 use core::cell::RefCell;
