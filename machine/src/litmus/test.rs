@@ -61,8 +61,8 @@ pub struct Test {
     pub tables: Vec<Table>,
     /// Threads, one CPU each.
     pub threads: Vec<Thread>,
-    /// The outcome asked about, of a state in which every thread has ended.
-    pub ask: Cond,
+    /// The outcome asked about: all of these, once every thread has ended. Empty: any state.
+    pub ask: Vec<Clause>,
 }
 
 /// What is said of an outcome.
@@ -152,8 +152,6 @@ pub enum Desc {
     Table(TableId),
     /// What was in a place at the start. Not among the maps of a table.
     Copy(Pte),
-    /// These bits.
-    Raw(u64),
 }
 
 /// Stage-1 permissions: AP[2:1].
@@ -174,7 +172,8 @@ pub enum Ap {
 pub struct Thread {
     /// Exception level at the start, 0 to 2.
     pub el: u8,
-    /// Stage 1 of EL1&0. Where the text says nothing: the table `main`, tag 0.
+    /// Stage 1 of EL1&0. Where the text says nothing: the table `main`, tag 0; `None`: no
+    /// table of that name, so nothing translates.
     pub ttbr0_el1: Option<Root>,
     /// Stage 2. Where the text says nothing: the table `s2`, tag 0; `None`: there is none,
     /// what stage 1 gives is physical.
@@ -223,17 +222,18 @@ pub enum Loc {
 /// What a store writes, or a condition expects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Value {
-    /// This number.
+    /// This number; of a descriptor, its bits.
     Imm(u64),
     /// A register. A data dependency.
     Reg(Reg),
     /// A descriptor.
     Desc(Desc),
-    /// The address of a page.
+    /// The address of a page. Only in a [`Clause`].
     Page(Name),
 }
 
-/// An instruction. A branch goes to an index into the same code; one past the last is its end.
+/// An instruction. A branch goes forward, to an index into the same code; one past the last
+/// is its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Instr {
     /// A load.
@@ -373,33 +373,29 @@ pub enum Barrier {
     Nshst,
 }
 
-/// A condition on the final state.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Cond {
-    /// Any state. With [`Cond::And`], the empty conjunction.
-    True,
-    /// A register of a thread.
+/// One demand on the final state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clause {
+    /// Where to look.
+    pub at: Final,
+    /// Whether the value must be this one, or must not.
+    pub equal: bool,
+    /// [`Value::Imm`], [`Value::Desc`] or [`Value::Page`].
+    pub value: Value,
+}
+
+/// What of the final state a clause looks at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Final {
+    /// A register.
     Reg {
         /// Index into [`Test::threads`].
         thread: u8,
         /// Which.
         reg: Reg,
-        /// [`Value::Imm`], [`Value::Desc`] or [`Value::Page`].
-        value: Value,
     },
     /// The first word of a physical page.
-    Mem {
-        /// Which.
-        page: Name,
-        /// [`Value::Imm`].
-        value: Value,
-    },
-    /// All of them.
-    And(Vec<Cond>),
-    /// One of them.
-    Or(Vec<Cond>),
-    /// Not that.
-    Not(Box<Cond>),
+    Mem(Name),
 }
 
 impl Test {
@@ -452,6 +448,35 @@ fn agreed(sources: &[Option<Verdict>]) -> Option<Verdict> {
     let mut said = sources.iter().flatten();
     let first = said.next()?;
     said.all(|v| v == first).then_some(*first)
+}
+
+/// Words of the text, one for each value.
+macro_rules! words {
+    ($($kind:ident { $($value:ident $word:literal),* $(,)? })*) => {$(
+        impl $kind {
+            /// Every value, in the order of the words.
+            pub const ALL: &[$kind] = &[$($kind::$value),*];
+            /// Their words in the text.
+            pub const WORDS: &[&str] = &[$($word),*];
+
+            /// Its word in the text.
+            pub fn word(self) -> &'static str {
+                match self { $($kind::$value => $word),* }
+            }
+        }
+    )*};
+}
+
+words! {
+    Verdict { Allowed "allowed", Forbidden "forbidden" }
+    Of { Virtual "virtual", Intermediate "intermediate", Physical "physical" }
+    Ap { El1Rw "el1rw", Rw "rw", El1Ro "el1ro", Ro "ro" }
+    Base { Ttbr0El1 "ttbr0_el1", VttbrEl2 "vttbr_el2", Ttbr0El2 "ttbr0_el2" }
+    Elr { Next "next", Saved "saved" }
+    Barrier {
+        Sy "sy", Ld "ld", St "st", Ish "ish", Ishld "ishld", Ishst "ishst",
+        Nsh "nsh", Nshld "nshld", Nshst "nshst",
+    }
 }
 
 impl Barrier {
