@@ -109,7 +109,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
             }
             let mut state = self.machine.state_mut();
             let c = cpu as usize;
-            state.acknowledge(handler.ipi);
+            state.acknowledge(cpu, handler.ipi);
             state.set_irqs_off(cpu, false);
             state.cpus[c].next = handler.next;
             slots.handler = None;

@@ -67,6 +67,7 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
         None => {}
     }
     let page = fresh_page(cpu.id(), index);
+    cpu.with(|state| state.catch_up_all(cpu.id()));
     cpu.emit(Event::Begin {
         cpu: cpu.id(),
         index,
@@ -87,6 +88,9 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
             }
         }
     }
+    // The counts that guard a space's life are full atomics: what this CPU did is seen by whoever
+    // uses the space next.
+    cpu.with(|state| state.memory_barrier(cpu.id()));
     cpu.emit(Event::End {
         cpu: cpu.id(),
         index,

@@ -5,8 +5,7 @@ use crate::arm64::{Reg, Tlbi};
 use crate::mem::{Page, Word};
 use crate::op::{Access, Space, Va};
 
-/// Memory order of an access. Under `sc` all are alike; ports state them for the models
-/// that tell them apart.
+/// Memory order of an access. Under `sc` all are alike.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Order {
     /// Orders nothing but its own location.
@@ -17,6 +16,30 @@ pub enum Order {
     Release,
     /// Both, as the kernel's unqualified value-returning atomics.
     Full,
+    /// A load from an address that earlier loads gave: not earlier than they.
+    Address,
+}
+
+/// A barrier for memory accesses that waits for nothing (DMB; MFENCE).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fence {
+    /// `dmb ish`, smp_mb: all before, before all after.
+    Full,
+    /// `dmb ishst`, smp_wmb: stores before, before stores after.
+    Stores,
+    /// `dmb ishld`, smp_rmb: loads before, before all after.
+    Loads,
+}
+
+impl Fence {
+    /// Its name in assembler.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fence::Full => "ish",
+            Fence::Stores => "ishst",
+            Fence::Loads => "ishld",
+        }
+    }
 }
 
 /// A read-modify-write.
@@ -78,6 +101,8 @@ pub enum Act {
     IrqOn,
     /// A TLB invalidation.
     Tlbi(Tlbi),
+    /// A data memory barrier.
+    Fence(Fence),
     /// A data synchronization barrier.
     Dsb(Dsb),
     /// An instruction synchronization barrier.
@@ -120,6 +145,7 @@ impl Act {
             Act::IrqOff => "local_irq_disable",
             Act::IrqOn => "local_irq_enable",
             Act::Tlbi(_) => "tlbi",
+            Act::Fence(_) => "dmb",
             Act::Dsb(_) => "dsb",
             Act::Isb => "isb",
             Act::Msr(reg, _) => reg.name(),
@@ -140,7 +166,13 @@ impl Act {
     pub fn is_maintenance(&self) -> bool {
         matches!(
             self,
-            Act::Tlbi(_) | Act::Dsb(_) | Act::Isb | Act::Lock(_) | Act::Unlock(_) | Act::Store(..)
+            Act::Tlbi(_)
+                | Act::Fence(_)
+                | Act::Dsb(_)
+                | Act::Isb
+                | Act::Lock(_)
+                | Act::Unlock(_)
+                | Act::Store(..)
         )
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a port is written against: a CPU's steps, and the kernel's variables.
 
-use crate::act::{Act, Dsb, Order, Outcome, Rmw};
+use crate::act::{Act, Dsb, Fence, Order, Outcome, Rmw};
 use crate::arm64::{Desc, Reg, Tlbi};
 use crate::config::Config;
 use crate::event::{Event, Site};
@@ -177,6 +177,12 @@ impl<'m> Cpu<'m> {
         local_irq_enable() -> () = Act::IrqOn;
         /// Issues a TLB invalidation, which a [`dsb`](Self::dsb) completes.
         tlbi(op: Tlbi) -> () = Act::Tlbi(op);
+        /// Data memory barrier, full: smp_mb.
+        smp_mb() -> () = Act::Fence(Fence::Full);
+        /// Data memory barrier for stores: smp_wmb.
+        smp_wmb() -> () = Act::Fence(Fence::Stores);
+        /// Data memory barrier for loads: smp_rmb.
+        smp_rmb() -> () = Act::Fence(Fence::Loads);
         /// Data synchronization barrier.
         dsb(kind: Dsb) -> () = Act::Dsb(kind);
         /// Instruction synchronization barrier.
@@ -210,8 +216,8 @@ impl<'m> Cpu<'m> {
         send_ipi(target: u8, message: u64) -> () = Act::SendIpi(target, message);
         /// Waits until every IPI that this CPU sent has been handled.
         wait_ipis() -> () = Act::WaitIpi;
-        /// Reads a descriptor (READ_ONCE).
-        pte_read(pa: u64) -> Desc = Act::Load(descriptor(pa), Order::Relaxed);
+        /// Reads a descriptor (READ_ONCE). What was loaded before says where it lies.
+        pte_read(pa: u64) -> Desc = Act::Load(descriptor(pa), Order::Address);
         /// Writes a descriptor (WRITE_ONCE).
         pte_write(pa: u64, desc: Desc) -> () = Act::Store(descriptor(pa), desc.0, Order::Relaxed);
         /// Writes a descriptor with release semantics.

@@ -3,6 +3,7 @@
 
 use crate::act::{Act, Dsb, Outcome};
 use crate::arm64::{Desc, Stage, Tlbi};
+use crate::mem::Word;
 use crate::op::{Access, Op, Space, Va};
 use crate::tlb::{Entry, Life};
 use core::panic::Location;
@@ -99,6 +100,13 @@ pub enum Event {
         pa: u64,
         old: Desc,
         new: Desc,
+        site: Site,
+    },
+    /// A store left the buffer of its CPU and is in memory (only while tracing).
+    Drained {
+        cpu: u8,
+        word: Word,
+        value: u64,
         site: Site,
     },
     /// A TLBI was issued, under this VMID.

@@ -7,6 +7,7 @@ use crate::config::{Config, Pick, Switch};
 use crate::event::{Drop, Event, Site};
 use crate::mem::{Memory, SLOTS, Use};
 use crate::op::{Space, Va};
+use crate::order::{History, Time, Views};
 use crate::tlb::{Entry, Life, Tlb};
 use crate::walk::{Context, El, Progress, Walk, level_size, slot_pa, tlbi_vmid};
 
@@ -35,6 +36,8 @@ pub struct Ipi {
     pub from: u8,
     /// What it says.
     pub message: u64,
+    /// When: its handler sees what was stored before.
+    pub sent: Time,
 }
 
 /// One CPU.
@@ -52,6 +55,8 @@ pub struct CpuState {
     pub announcements: u32,
     /// The speculative walk in flight.
     pub walk: Option<Walk>,
+    /// What it has seen of memory, and its stores that others have not.
+    pub views: Views,
     /// The walk of the access that is being made.
     pub(crate) demand: Option<Walk>,
     pub(crate) inbox: Vec<Pending>,
@@ -97,6 +102,8 @@ pub struct State {
     pub config: Config,
     /// Memory.
     pub mem: Memory,
+    /// The stores that have reached memory.
+    pub history: History,
     /// CPUs.
     pub cpus: Vec<CpuState>,
     tlbs: Vec<Tlb>,
@@ -136,6 +143,7 @@ impl State {
                 inbox,
                 in_transit,
                 raised,
+                views,
                 ..
             } = core::mem::take(cpu);
             *cpu = CpuState {
@@ -143,6 +151,7 @@ impl State {
                 inbox,
                 in_transit,
                 raised,
+                views,
                 ..CpuState::default()
             };
             cpu.unsynced.clear();
@@ -152,6 +161,11 @@ impl State {
         }
         self.cpus
             .resize_with(config.cpus as usize, CpuState::default);
+        let words = self.mem.words();
+        self.history.reset(words);
+        for cpu in &mut self.cpus {
+            cpu.views.reset(words);
+        }
         let tlbs = config.tlb_of(config.cpus - 1) + 1;
         self.tlbs
             .resize_with(tlbs.max(self.tlbs.len()), Tlb::default);
@@ -273,6 +287,7 @@ impl State {
         let regs = self.regs(cpu, false);
         let c = &mut self.cpus[cpu as usize];
         c.regs = regs;
+        c.views.synchronize();
         if !c.unsynced.is_empty() {
             c.unsynced.clear();
             self.events.push(Event::Context { cpu });
@@ -408,6 +423,7 @@ impl State {
 
     /// Takes effect on one CPU: entries that this CPU sees, and its walks in flight.
     fn apply(&mut self, cpu: u8, p: Pending) {
+        self.cpus[cpu as usize].views.flush = self.history.tick();
         let tlb = self.config.tlb_of(cpu);
         let (events, tracing) = (&mut self.events, self.tracing);
         let entries = &mut self.tlbs[tlb].entries;
@@ -467,16 +483,6 @@ impl State {
         self.end_foreign_walks(cpu);
     }
 
-    /// A store that waits in the buffer of `cpu` reaches memory: the oldest, or the last that
-    /// nothing keeps back. Whether there was one.
-    pub fn drain(&mut self, _cpu: u8, _last: bool) -> bool {
-        false
-    }
-
-    /// The next read of `cpu`, by a load or by its walker, gives a value that is so many
-    /// stores older than the newest, or the oldest that nothing forbids.
-    pub fn stale(&mut self, _cpu: u8, _by: u8) {}
-
     /// An IPI arrives.
     pub fn deliver_ipi(&mut self, cpu: u8) -> bool {
         let c = &mut self.cpus[cpu as usize];
@@ -492,7 +498,9 @@ impl State {
     /// The IPI that a CPU must handle before its next step, if interrupts are not masked.
     pub fn take_ipi(&mut self, cpu: u8) -> Option<Ipi> {
         let c = &mut self.cpus[cpu as usize];
-        (!c.irqs_off && !c.raised.is_empty()).then(|| c.raised.remove(0))
+        let ipi = (!c.irqs_off && !c.raised.is_empty()).then(|| c.raised.remove(0))?;
+        self.catch_up(cpu, ipi.sent);
+        Some(ipi)
     }
 
     /// Masks or unmasks a CPU's interrupts, as entry to and exit from a handler do.
@@ -503,8 +511,11 @@ impl State {
         }
     }
 
-    /// The handler of an IPI has returned.
-    pub fn acknowledge(&mut self, ipi: Ipi) {
+    /// The handler of an IPI on `cpu` has returned; what it did is done before the sender goes
+    /// on (the release of `csd_unlock`, the acquire of `csd_lock_wait`).
+    pub fn acknowledge(&mut self, cpu: u8, ipi: Ipi) {
+        self.memory_barrier(cpu);
+        self.catch_up(ipi.from, self.history.now());
         let sender = &mut self.cpus[ipi.from as usize];
         sender.unacked = sender.unacked.saturating_sub(1);
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each step of a CPU does to the machine.
 
-use crate::act::{Act, Dsb, Outcome, Rmw};
-use crate::arm64::{Desc, Stage};
+use crate::act::{Act, Dsb, Outcome};
+use crate::arm64::Stage;
 use crate::event::{Event, Site};
 use crate::machine::{Announced, CpuState, Ipi, State};
-use crate::mem::{Use, Word};
+use crate::mem::{Memory, SLOTS, Use};
 use crate::op::{Access, BLOCK_PAGES, PAGE, Va};
 use crate::tlb::Found;
 use crate::walk::{El, Progress, Walk, permitted};
@@ -38,18 +38,22 @@ impl State {
     fn execute(&mut self, cpu: u8, a: Announced) -> Option<u64> {
         let c = cpu as usize;
         Some(match a.act {
-            Act::Load(word, _) => self.mem.get(word),
-            Act::Store(word, value, _) => {
-                self.store(cpu, word, value, a.site);
+            Act::Load(word, order) => self.load(cpu, word, order),
+            Act::Store(word, value, order) => {
+                self.store(cpu, word, value, order, a.site);
                 0
             }
-            Act::Rmw(word, rmw, _) => self.rmw(cpu, word, rmw, a.site),
+            Act::Rmw(word, rmw, order) => self.rmw(cpu, word, rmw, order, a.site),
             Act::Lock(word) => {
-                self.mem.set(word, cpu as u64 + 1);
+                self.lock_word(cpu, word, cpu as u64 + 1, a.site);
                 0
             }
             Act::Unlock(word) => {
-                self.mem.set(word, 0);
+                self.lock_word(cpu, word, 0, a.site);
+                0
+            }
+            Act::Fence(fence) => {
+                self.fence(cpu, fence);
                 0
             }
             Act::IrqOff | Act::IrqOn => {
@@ -63,6 +67,7 @@ impl State {
             }
             Act::Dsb(kind) => {
                 self.cost.dsb += 1;
+                self.synchronize_data(cpu, matches!(kind, Dsb::Ish | Dsb::Nsh));
                 match kind {
                     Dsb::Ish => self.complete(cpu, true),
                     Dsb::Nsh => self.complete(cpu, false),
@@ -94,9 +99,13 @@ impl State {
             Act::SendIpi(target, message) => {
                 self.cost.ipi += 1;
                 self.cpus[c].unacked += 1;
-                self.cpus[target as usize]
-                    .in_transit
-                    .push(Ipi { from: cpu, message });
+                self.memory_barrier(cpu);
+                let sent = self.history.now();
+                self.cpus[target as usize].in_transit.push(Ipi {
+                    from: cpu,
+                    message,
+                    sent,
+                });
                 0
             }
             Act::WaitIpi => 0,
@@ -115,6 +124,10 @@ impl State {
                 let waits = |(_, c): &(u8, &CpuState)| c.irqs_off && c.el == El::Host;
                 let cpus = (0..).zip(&self.cpus).filter(waits);
                 let waiting = cpus.fold(0u8, |mask, (i, _)| mask | 1 << i) & !(1 << cpu);
+                // A grace period is a full barrier on every CPU.
+                for other in (0..self.config.cpus).filter(|c| waiting >> c & 1 == 0) {
+                    self.memory_barrier(other);
+                }
                 self.deferred.push((pa, waiting, cpu, a.site));
                 self.quiescent(cpu);
                 return 0;
@@ -138,6 +151,13 @@ impl State {
             _ => self.mem.alloc(Use::Table(Some(life))),
         }
         .unwrap_or(0);
+        if pa != 0 && matches!(a.act, Act::AllocTable(_) | Act::NewRoot(_)) {
+            for slot in 0..SLOTS as u64 {
+                if let Some(word) = Memory::desc_word(pa + slot * 8) {
+                    self.initialize(word, 0);
+                }
+            }
+        }
         if self.tracing && pa != 0 {
             let frames = if matches!(a.act, Act::AllocBlock(..)) {
                 BLOCK_PAGES as u64
@@ -170,46 +190,22 @@ impl State {
     /// A CPU is in a quiescent state: tables that have waited for nobody else are freed.
     pub(crate) fn quiescent(&mut self, cpu: u8) {
         let mut i = 0;
+        if !self.deferred.is_empty() {
+            self.memory_barrier(cpu);
+        }
         while let Some(deferred) = self.deferred.get_mut(i) {
             deferred.1 &= !(1 << cpu);
             if deferred.1 == 0 {
                 let (pa, _, by, site) = self.deferred.remove(i);
+                let now = self.history.now();
+                for cpu in 0..self.config.cpus {
+                    self.catch_up(cpu, now);
+                }
                 self.free(by, pa, site);
             } else {
                 i += 1;
             }
         }
-    }
-
-    fn store(&mut self, cpu: u8, word: Word, value: u64, site: Site) {
-        let old = self.mem.get(word);
-        self.mem.set(word, value);
-        if let Some(pa) = self.mem.desc_pa(word)
-            && old != value
-        {
-            let (old, new) = (Desc(old), Desc(value));
-            self.pte_changes += 1;
-            self.events.push(Event::Pte {
-                cpu,
-                pa,
-                old,
-                new,
-                site,
-            });
-        }
-    }
-
-    fn rmw(&mut self, cpu: u8, word: Word, rmw: Rmw, site: Site) -> u64 {
-        let old = self.mem.get(word);
-        let (new, result) = match rmw {
-            Rmw::Xchg(new) => (new, old),
-            Rmw::CmpXchg(expected, new) => (if old == expected { new } else { old }, old),
-            Rmw::Add(n) => (old.wrapping_add(n), old.wrapping_add(n)),
-            Rmw::Or(bits) => (old | bits, old),
-            Rmw::AndNot(bits) => (old & !bits, old),
-        };
-        self.store(cpu, word, new, site);
-        result
     }
 
     /// One step of an access: a look-up, or a step of its walk. User code runs after an

@@ -5,6 +5,7 @@ use crate::arm64::{Desc, Scope, Stage, Tlbi, Ttl};
 use crate::config::{Bbm, Pick};
 use crate::event::Drop;
 use crate::op::{Space, Va};
+use crate::order::Time;
 
 /// Entries that one TLB holds; the oldest makes room.
 pub const CAPACITY: usize = 24;
@@ -56,6 +57,8 @@ pub struct Entry {
     pub desc_pa: u64,
     /// Whose table the walk began in. Not known to hardware: for the judge.
     pub owner: Option<Life>,
+    /// The latest store that its walk has read: what is accessed through it is later.
+    pub time: Time,
     /// Step of the run that made it. For the judge.
     pub filled: u32,
 }
@@ -242,6 +245,7 @@ mod tests {
             desc: Desc::INVALID,
             desc_pa: 0,
             owner: None,
+            time: 0,
             filled: id,
         }
     }

@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::machine::State;
 use crate::mem::{BITS, SLOTS, Use};
 use crate::op::{PAGE, Va};
+use crate::order::Time;
 use crate::tlb::{Entry, Found, HOST_REGIME, Life, Tags};
 
 /// The exception level that matters here.
@@ -138,6 +139,8 @@ pub struct Walk {
     owner: Option<Life>,
     demand: bool,
     next: Next,
+    /// The latest store that it has read.
+    pub after: Time,
     /// The stage-2 leaf that the stage-1 descriptor to be read next was found through.
     table: Option<Leaf>,
     leaf1: Option<Leaf>,
@@ -167,6 +170,7 @@ impl Walk {
             va,
             owner,
             demand,
+            after: 0,
             next: Next::Insert,
             table: None,
             leaf1: None,
@@ -188,6 +192,7 @@ impl Walk {
         match cached {
             Some(entry) => {
                 self.owner = entry.owner;
+                self.after = self.after.max(entry.time);
                 (entry.level + 1, entry.pa)
             }
             None => (s.config.first_level(), root),
@@ -215,6 +220,7 @@ impl Walk {
         let found = tlb.lookup(cpu, self.ctx.tags, Stage::Two, ipa, s.config.bbm, pick);
         if let Found::Hit(e) = found {
             self.owner = e.owner;
+            self.after = self.after.max(e.time);
             let leaf = Leaf {
                 desc: e.desc,
                 desc_pa: e.desc_pa,
@@ -267,7 +273,8 @@ impl Walk {
             self.insert(s, cpu);
             return Progress::Filled;
         };
-        let desc = s.mem.desc(at);
+        let (desc, time) = s.walk_read(cpu, at, self.after);
+        self.after = self.after.max(time);
         s.events.push(Event::WalkRead {
             cpu,
             va: self.va,
@@ -357,6 +364,7 @@ impl Walk {
             desc: from.desc,
             desc_pa: from.desc_pa,
             owner: self.owner,
+            time: self.after,
             filled: s.step,
         }
     }

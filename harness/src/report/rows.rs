@@ -6,7 +6,7 @@ use super::matters::matters;
 use super::run::Run;
 use super::topic::Topic;
 use super::words::{Said, short_site, tag};
-use shootdown_machine::{Act, Drop, Event, Op, PAGE};
+use shootdown_machine::{Act, Drop, Event, Op, Order, PAGE};
 
 /// One line of one CPU's column.
 #[derive(Clone, Debug)]
@@ -178,6 +178,17 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
                 format!(" from cpu{from}")
             };
             (hardware(cpu, format!("{op}{from} arrives"), detail), at + 1)
+        }
+        Event::Drained {
+            cpu, word, value, ..
+        } => {
+            let store = Act::Store(word, value, Order::Relaxed);
+            if !matters(run, topic, at, cpu, store) {
+                return (Shown::Nothing, at + 1);
+            }
+            let said = run.said(store, 0, at);
+            let detail = format!("{} is in memory", said.detail.trim_start_matches(":= "));
+            (hardware(cpu, said.head, detail), at + 1)
         }
         Event::Dropped {
             cpu,

@@ -239,6 +239,7 @@ impl Run<'_> {
             Act::Unlock(word) => format!("unlock {}", self.word(word, at)),
             Act::IrqOff | Act::IrqOn => act.word().to_owned(),
             Act::Tlbi(op) => op.to_string(),
+            Act::Fence(kind) => format!("dmb {}", kind.name()),
             Act::Dsb(kind) => format!("dsb {}", kind.name()),
             Act::Isb => "isb".into(),
             Act::Msr(reg, value) => format!("{} := {}", reg.name(), self.register(reg, value, at)),

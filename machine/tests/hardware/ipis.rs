@@ -6,7 +6,11 @@ use core::pin::pin;
 use shootdown_machine::{Config, Ipi};
 
 fn ipi(from: u8, message: u64) -> Option<Ipi> {
-    Some(Ipi { from, message })
+    Some(Ipi {
+        from,
+        message,
+        sent: 0,
+    })
 }
 
 #[test]
@@ -79,7 +83,7 @@ fn the_sender_waits_for_every_acknowledgement() {
         rig.hardware(|s| s.deliver_ipi(target));
         let ipi = rig.hardware(|s| s.take_ipi(target)).expect("an IPI");
         assert!(rig.machine.state().blocked(0), "taken is not handled");
-        rig.hardware(|s| s.acknowledge(ipi));
+        rig.hardware(|s| s.acknowledge(target, ipi));
     }
     assert!(!rig.machine.state().blocked(0));
     assert_eq!(poll(wait.as_mut(), 1), Some(()));
