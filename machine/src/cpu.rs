@@ -222,6 +222,9 @@ impl<'m> Cpu<'m> {
         pte_write(pa: u64, desc: Desc) -> () = Act::Store(descriptor(pa), desc.0, Order::Relaxed);
         /// Writes a descriptor with release semantics.
         pte_write_release(pa: u64, desc: Desc) -> () = Act::Store(descriptor(pa), desc.0, Order::Release);
+        /// Exchanges a descriptor, ordering nothing else (xchg_relaxed, as `ptep_get_and_clear` of
+        /// arm64); gives the old one.
+        pte_xchg_relaxed(pa: u64, desc: Desc) -> Desc = Act::Rmw(descriptor(pa), Rmw::Xchg(desc.0), Order::Relaxed);
         /// Exchanges a descriptor, fully ordered; gives the old one.
         pte_xchg(pa: u64, desc: Desc) -> Desc = Act::Rmw(descriptor(pa), Rmw::Xchg(desc.0), Order::Full);
         /// Exchanges a descriptor if it is `old`, fully ordered; gives what it was.

@@ -215,7 +215,7 @@ impl<F: Flush> PageTables<F> {
         lock.lock(cpu).await;
         let mut done = Done::No;
         if let Some((pte, 3, _)) = self.lookup(cpu, space, va).await {
-            let old = cpu.pte_xchg(pte, Desc::INVALID).await;
+            let old = cpu.pte_xchg_relaxed(pte, Desc::INVALID).await;
             self.flush.leaf(cpu, space, va, 3).await;
             cpu.free(old.addr()).await;
             done = Done::Yes;
@@ -233,7 +233,7 @@ impl<F: Flush> PageTables<F> {
         if let Some((at, level, desc)) = self.lookup(cpu, space, va).await
             && desc.writable(self.stage) != writable
         {
-            cpu.pte_xchg(at, desc.with_writable(self.stage, writable))
+            cpu.pte_xchg_relaxed(at, desc.with_writable(self.stage, writable))
                 .await;
             if writable {
                 self.flush.relax(cpu, space, va, level).await;
@@ -255,7 +255,7 @@ impl<F: Flush> PageTables<F> {
             let new = cpu.alloc_page(space, page).await;
             done = Done::Exhausted;
             if new != 0 {
-                let old = cpu.pte_xchg(pte, Desc::INVALID).await;
+                let old = cpu.pte_xchg_relaxed(pte, Desc::INVALID).await;
                 self.flush.leaf(cpu, space, va, 3).await;
                 cpu.copy_page(old.addr(), new).await;
                 let desc = Desc::leaf(self.stage, 3, new, old.writable(self.stage));
@@ -296,7 +296,7 @@ impl<F: Flush> PageTables<F> {
                 self.flush.range(cpu, space, first, level_size(2)).await;
             }
         } else {
-            cpu.pte_xchg(pmd, Desc::INVALID).await;
+            cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
             self.flush.leaf(cpu, space, va, 2).await;
             self.set_desc(cpu, pmd, Desc::table(table)).await;
         }
@@ -341,7 +341,7 @@ impl<F: Flush> PageTables<F> {
         let in_place = shootdown_machine::Ram::is_block(base)
             && (0..).zip(&ptes).all(|(i, p)| p.addr() == base + i * PAGE);
         if in_place && self.skip_break {
-            cpu.pte_xchg(pmd, Desc::leaf(self.stage, 2, base, writable))
+            cpu.pte_xchg_relaxed(pmd, Desc::leaf(self.stage, 2, base, writable))
                 .await;
             self.flush.range(cpu, space, first, level_size(2)).await;
         } else {
@@ -350,7 +350,7 @@ impl<F: Flush> PageTables<F> {
             } else {
                 frame(cpu.alloc_block(space, page).await)?
             };
-            cpu.pte_xchg(pmd, Desc::INVALID).await;
+            cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
             self.flush.range(cpu, space, first, level_size(2)).await;
             if !in_place {
                 for (i, pte) in (0..).zip(&ptes) {
@@ -389,7 +389,7 @@ impl<F: Flush> PageTables<F> {
         for (i, slot) in unlinked.iter_mut().enumerate() {
             let at = root + i as u64 * 8;
             if cpu.pte_read(at).await.valid() {
-                *slot = cpu.pte_xchg(at, Desc::INVALID).await;
+                *slot = cpu.pte_xchg_relaxed(at, Desc::INVALID).await;
             }
         }
         self.flush.exit(cpu, space).await;

@@ -70,8 +70,7 @@ impl<F: Flavour> Variant for Mms<F> {
 
     fn boot(boot: &Boot<'_>) -> Self {
         let asids = Asids::boot(boot, F::CNP);
-        let nsh = boot.has(NSH.name);
-        let flush = |_| TlbFlush::new(asids.context_id, nsh);
+        let flush = |_| TlbFlush::new(boot, asids.context_id);
         let mut tables = PageTables::boot(boot, Stage::One, "mmap_lock", flush);
         if F::BBM2 {
             tables = tables.skip_break(boot, boot.has(BLOCK_TO_TABLE.name));

@@ -3,6 +3,7 @@
 
 use crate::arm64::context::{BROADCAST, NOUPD, XCHG};
 use crate::arm64::mm::{Flavour, Mms};
+use crate::arm64::tlbflush::ASID_FIRST;
 use crate::pgtable::NO_GRACE_PERIOD;
 use crate::{Defect, Source};
 
@@ -17,7 +18,7 @@ impl Flavour for Mainline {
         tree: "Linux 6.12 to 7.3",
         files: "arch/arm64/mm/context.c, arch/arm64/include/asm/tlbflush.h",
     };
-    const DEFECTS: &'static [Defect] = &[XCHG, NOUPD, BROADCAST, NO_GRACE_PERIOD];
+    const DEFECTS: &'static [Defect] = &[XCHG, ASID_FIRST, NOUPD, BROADCAST, NO_GRACE_PERIOD];
 }
 
 /// The variant.
