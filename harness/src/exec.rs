@@ -227,6 +227,13 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
         }
     }
 
+    /// No store waits for ever: others may be waiting for what this CPU has stored.
+    fn drain(&mut self, cpu: u8) {
+        while !self.over && self.machine.state_mut().drain(cpu, false) {
+            self.judge();
+        }
+    }
+
     /// After the schedule, all CPUs run on to the end, lowest first.
     fn finish(&mut self) {
         let limit = self.machine.state().step + MOST_STEPS;
@@ -238,6 +245,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                 while turn < TURN && self.step(cpu) {
                     turn += 1;
                 }
+                self.drain(cpu);
                 progress |= turn > 0;
                 if turn > 0 && turn < TURN {
                     break; // it stopped, done or blocked: the lowest may go on now
@@ -301,6 +309,13 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
             }
             Slot::Resolve { cpu, pick } if known(*cpu) => {
                 self.machine.state_mut().cpus[*cpu as usize].pick = *pick;
+            }
+            Slot::Drain { cpu, last } if known(*cpu) => {
+                self.machine.state_mut().drain(*cpu, *last);
+                self.judge();
+            }
+            Slot::Stale { cpu, by } if known(*cpu) => {
+                self.machine.state_mut().stale(*cpu, *by);
             }
             _ => {}
         }

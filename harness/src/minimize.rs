@@ -5,7 +5,7 @@
 use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::scenario::{Scenario, Slot, Stop};
-use shootdown_machine::{Bbm, Domain, Op, Space};
+use shootdown_machine::{Bbm, Domain, Memory, Op, Space};
 
 /// Trials that one minimization makes, at most. Removal passes converge far earlier.
 const MOST_TRIALS: u32 = 60_000;
@@ -99,6 +99,7 @@ impl Shrink<'_> {
         self.drop_variants();
         loop {
             let before = self.best.clone();
+            self.strengthen_memory();
             self.drop_tail();
             self.drop_slots();
             self.drop_cpus();
@@ -122,6 +123,20 @@ impl Shrink<'_> {
             candidate.variants.remove(at);
             if !self.offer(candidate) {
                 self.subjects.insert(at, dropped);
+            }
+        }
+    }
+
+    /// The strongest memory model: what the finding does not need, nobody has to think of.
+    fn strengthen_memory(&mut self) {
+        for &memory in Memory::ALL {
+            if memory == self.best.machine.memory {
+                return;
+            }
+            let mut candidate = self.best.clone();
+            candidate.machine.memory = memory;
+            if self.offer(candidate) {
+                return;
             }
         }
     }
@@ -170,9 +185,9 @@ impl Shrink<'_> {
             let mut candidate = self.best.clone();
             candidate.machine.cpus -= 1;
             candidate.programs.remove(cpu as usize);
-            candidate.schedule.retain(|slot| cpu_of(slot) != cpu);
+            candidate.schedule.retain(|slot| slot.cpu() != cpu);
             for slot in &mut candidate.schedule {
-                let of = cpu_mut(slot);
+                let of = slot.cpu_mut();
                 *of -= u8::from(*of > cpu);
             }
             self.offer(candidate);
@@ -242,7 +257,7 @@ impl Shrink<'_> {
         self.offer(candidate);
     }
 
-    /// Whole walks for partial ones, smaller counts, the last turn to its end.
+    /// Whole walks for partial ones, smaller counts, stores in order, newer values.
     fn simplify_slots(&mut self) {
         for at in 0..self.best.schedule.len() {
             let Some(slot) = self.best.schedule.get(at).cloned() else {
@@ -275,6 +290,8 @@ impl Shrink<'_> {
                         stop: Stop::Steps(n),
                     })
                     .collect(),
+                Slot::Drain { cpu, last: true } => vec![Slot::Drain { cpu, last: false }],
+                Slot::Stale { cpu, by } => (1..by).map(|by| Slot::Stale { cpu, by }).collect(),
                 _ => Vec::new(),
             };
             for slot in simpler {
@@ -291,22 +308,6 @@ impl Shrink<'_> {
 fn used_spaces(s: &Scenario) -> u8 {
     let used = s.programs.iter().flatten().filter_map(|op| op.space());
     used.map(|space| space.0 + 1).max().unwrap_or(1)
-}
-
-/// The CPU that a slot is about.
-fn cpu_mut(slot: &mut Slot) -> &mut u8 {
-    match slot {
-        Slot::Run { cpu, .. }
-        | Slot::Walk { cpu, .. }
-        | Slot::Evict { cpu, .. }
-        | Slot::Deliver { cpu, .. }
-        | Slot::Ipi { cpu }
-        | Slot::Resolve { cpu, .. } => cpu,
-    }
-}
-
-fn cpu_of(slot: &Slot) -> u8 {
-    *cpu_mut(&mut slot.clone())
 }
 
 /// Joins neighbouring turns of one CPU.

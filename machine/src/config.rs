@@ -26,6 +26,39 @@ pub enum Memory {
     Arm,
 }
 
+impl Memory {
+    /// Every model. Each allows all that the one before it does.
+    pub const ALL: &'static [Memory] = &[Memory::Sc, Memory::Tso, Memory::Arm];
+
+    /// Its word on the machine line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Memory::Sc => "sc",
+            Memory::Tso => "tso",
+            Memory::Arm => "arm",
+        }
+    }
+
+    /// Whether stores wait in a buffer of their CPU.
+    pub fn buffers(self) -> bool {
+        self != Memory::Sc
+    }
+
+    /// Whether reads may give values that are not the newest.
+    pub fn stale_reads(self) -> bool {
+        self == Memory::Arm
+    }
+
+    /// What it is, in one line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Memory::Sc => "sequential consistency: every access takes effect at its step",
+            Memory::Tso => "total store order (x86): stores wait in a FIFO buffer of their CPU",
+            Memory::Arm => "Armv8-A: stores reach memory out of order, loads may give old values",
+        }
+    }
+}
+
 /// Which CPUs share a TLB.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Domain {

@@ -10,9 +10,9 @@ pub use random::Random;
 
 use crate::check::{Found, Subject, check, input, run};
 use crate::exec::{Bench, Exec};
-use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, generate};
+use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, generate, stale};
 use fastrand::Rng;
-use shootdown_machine::{PAGE, PAGES, Pick, Switches};
+use shootdown_machine::{Config, Memory, PAGE, PAGES, Pick, Switches};
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -44,11 +44,11 @@ impl Strategy {
         Strategy::Bursts,
     ];
 
-    fn scheduler(self, rng: &mut Rng, cpus: u8) -> Option<Box<dyn Scheduler>> {
+    fn scheduler(self, rng: &mut Rng, machine: &Config) -> Option<Box<dyn Scheduler>> {
         Some(match self {
-            Strategy::Random => Box::new(Random::new(rng, cpus, 0.0)),
-            Strategy::Sticky => Box::new(Random::new(rng, cpus, 0.75)),
-            Strategy::Pct => Box::new(Pct::new(rng, cpus)),
+            Strategy::Random => Box::new(Random::new(rng, machine, 0.0)),
+            Strategy::Sticky => Box::new(Random::new(rng, machine, 0.75)),
+            Strategy::Pct => Box::new(Pct::new(rng, machine)),
             Strategy::Bursts => return None,
         })
     }
@@ -61,17 +61,19 @@ struct Hardware {
     /// Probability of any act of hardware before a CPU's step.
     rate: f64,
     hot: [u64; 2],
+    memory: Memory,
 }
 
 impl Hardware {
-    fn new(rng: &mut Rng, cpus: u8) -> Hardware {
+    fn new(rng: &mut Rng, machine: &Config) -> Hardware {
         let rate = [0.0, 0.02, 0.1, 0.3][rng.usize(..4)];
         let hot = [[0, PAGE], [4 * PAGE, 5 * PAGE], [PAGE, 7 * PAGE]][rng.usize(..3)];
         Hardware {
             rng: rng.fork(),
-            cpus,
+            cpus: machine.cpus,
             rate,
             hot,
+            memory: machine.memory,
         }
     }
 
@@ -80,6 +82,17 @@ impl Hardware {
             return None;
         }
         let cpu = self.rng.u8(..self.cpus);
+        match self.rng.u8(..8) {
+            0..3 if self.memory.buffers() => {
+                let last = self.rng.u8(..4) > 0;
+                return Some(Slot::Drain { cpu, last });
+            }
+            3 if self.memory.stale_reads() => {
+                let by = stale(&mut self.rng);
+                return Some(Slot::Stale { cpu, by });
+            }
+            _ => {}
+        }
         let any = self.rng.u64(..PAGES as u64) * PAGE;
         let va = if self.rng.u8(..4) == 0 {
             any
@@ -161,7 +174,7 @@ pub fn try_one(
     let mut scenario = generate(rng);
     scenario.machine.switches = switches;
     let mut steps = 0;
-    if let Some(mut scheduler) = strategy.scheduler(rng, scenario.machine.cpus) {
+    if let Some(mut scheduler) = strategy.scheduler(rng, &scenario.machine) {
         let mut schedule = Vec::new();
         run(
             bench,

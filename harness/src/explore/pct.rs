@@ -5,6 +5,7 @@ use super::{Hardware, Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::Slot;
 use fastrand::Rng;
+use shootdown_machine::Config;
 
 /// Priority changes of a run: a bug of depth d needs d - 1.
 const CHANGES: usize = 3;
@@ -22,9 +23,9 @@ pub struct Pct {
 
 impl Pct {
     /// Priorities and changes drawn at random.
-    pub fn new(rng: &mut Rng, cpus: u8) -> Pct {
-        let hardware = Hardware::new(rng, cpus);
-        let mut order: Vec<u8> = (0..cpus).collect();
+    pub fn new(rng: &mut Rng, machine: &Config) -> Pct {
+        let hardware = Hardware::new(rng, machine);
+        let mut order: Vec<u8> = (0..machine.cpus).collect();
         rng.shuffle(&mut order);
         let changes = core::array::from_fn(|_| rng.u32(..LENGTH));
         Pct {

@@ -5,6 +5,7 @@ use super::{Hardware, Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::Slot;
 use fastrand::Rng;
+use shootdown_machine::Config;
 
 /// Any CPU that can, with a preference for the one that has just run.
 pub struct Random {
@@ -17,12 +18,12 @@ pub struct Random {
 
 impl Random {
     /// `stay`: probability of staying on a CPU; 0: uniform.
-    pub fn new(rng: &mut Rng, cpus: u8, stay: f64) -> Random {
-        let hardware = Hardware::new(rng, cpus);
+    pub fn new(rng: &mut Rng, machine: &Config, stay: f64) -> Random {
+        let hardware = Hardware::new(rng, machine);
         Random {
             rng: rng.fork(),
             hardware,
-            cpus,
+            cpus: machine.cpus,
             stay,
             last: 0,
         }

@@ -59,7 +59,11 @@ fn machine(u: &mut Unstructured<'_>) -> Config {
         cpus,
         spaces: [4, 5, 3, 2][usize::from(sizes >> 3 & 3)],
         tags: cpus + 2 + if sizes >> 5 == 7 { 2 } else { 0 },
-        memory: pick::<Memory>(kinds >> 5),
+        memory: match kinds >> 5 {
+            0..4 => Memory::Sc,
+            4..7 => Memory::Arm,
+            _ => Memory::Tso,
+        },
         domain: if kinds & 3 == 3 {
             Domain::Private
         } else {
@@ -115,6 +119,18 @@ fn slot(u: &mut Unstructured<'_>, machine: &Config) -> Slot {
     let (kind, detail) = (byte(u), byte(u));
     let cpu = (kind >> 6) % machine.cpus;
     match kind & 15 {
+        7..10 if kind & 0x20 != 0 && machine.memory.buffers() => Slot::Drain {
+            cpu,
+            last: detail & 1 != 0,
+        },
+        10 if kind & 0x20 != 0 && machine.memory.stale_reads() => Slot::Stale {
+            cpu,
+            by: if detail & 0x80 == 0 {
+                1
+            } else {
+                (detail >> 4 & 7) + 2
+            },
+        },
         0..11 => Slot::Run {
             cpu,
             stop: Stop::Steps(u16::from(detail & 31) + 1),

@@ -6,7 +6,7 @@
 //! a single distribution would let them.
 
 use super::words::Word;
-use super::{MAX_OPS, Scenario, Slot, Stop};
+use super::{MAX_OPS, MAX_STALE, Scenario, Slot, Stop};
 use fastrand::Rng;
 use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, PAGE, PAGES};
 use shootdown_machine::{Pick, Prot, Space, Switches, Va};
@@ -63,7 +63,7 @@ pub(super) fn machine(rng: &mut Rng) -> Config {
         // A rollover needs more spaces than there are tags to hand out.
         spaces: any(rng, &[2, 3, 4, 4, 4, 5, 5]),
         tags,
-        memory: any(rng, Memory::ALL),
+        memory: [Memory::Sc, Memory::Arm, Memory::Tso][weighted(rng, &[50, 35, 15])],
         domain: if percent(rng, 75) {
             Domain::Smt
         } else {
@@ -77,7 +77,7 @@ pub(super) fn machine(rng: &mut Rng) -> Config {
 }
 
 /// The hardware actions that a swarm weighs.
-const AGENTS: usize = 5;
+const AGENTS: usize = 7;
 
 /// What one run is fond of.
 pub(super) struct Swarm {
@@ -87,7 +87,7 @@ pub(super) struct Swarm {
     hot: [Va; 3],
     /// By kind of operation.
     ops: [u32; OpKind::ALL.len()],
-    /// Walk, evict, deliver, resolve, ipi.
+    /// Walk, evict, deliver, resolve, ipi, drain, stale.
     agents: [u32; AGENTS],
     /// Slots that are no CPU's turn, in percent.
     agency: u32,
@@ -124,20 +124,28 @@ impl Swarm {
             }
         }
         let mut agents = [0; AGENTS];
-        for (weight, kept) in agents.iter_mut().zip([75, 45, 45, 40, 5]) {
+        for (weight, kept) in agents.iter_mut().zip([75, 45, 45, 40, 5, 90, 60]) {
             if percent(rng, kept) {
                 *weight = rng.u32(1..=40);
             }
         }
         agents[4] /= 8;
+        // Buffers and old values are most of what a weak model adds.
+        agents[5] *= 2 * u32::from(machine.memory.buffers());
+        agents[6] *= u32::from(machine.memory.stale_reads());
         let any_agent = agents.iter().any(|w| *w > 0);
+        let least = if machine.memory.buffers() { 15 } else { 5 };
         Swarm {
             cpus: machine.cpus,
             spaces: machine.spaces,
             hot: hot(rng),
             ops,
             agents,
-            agency: if any_agent { rng.u32(5..=40) } else { 0 },
+            agency: if any_agent {
+                rng.u32(least..=least + 35)
+            } else {
+                0
+            },
             burst: rng.u32(1..=20),
             single: any(rng, &[0, 10, 30, 60]),
             march: percent(rng, 30),
@@ -294,7 +302,20 @@ impl Swarm {
                 cpu,
                 pick: any(rng, Pick::ALL),
             },
-            _ => Slot::Ipi { cpu },
+            4 => Slot::Ipi { cpu },
+            // A buffer has something in it after a turn of its CPU. In order is how stores
+            // reach memory anyway, at the next barrier.
+            5 => Slot::Drain {
+                cpu: match after {
+                    Some(slot) if percent(rng, 75) => slot.cpu(),
+                    _ => cpu,
+                },
+                last: percent(rng, 70),
+            },
+            _ => Slot::Stale {
+                cpu,
+                by: stale(rng),
+            },
         }
     }
 
@@ -307,6 +328,15 @@ impl Swarm {
             }
         }
         steps as u16
+    }
+}
+
+/// How many stores a read goes back: mostly one, sometimes as far as it may.
+pub(crate) fn stale(rng: &mut Rng) -> u8 {
+    match rng.u32(..10) {
+        0..6 => 1,
+        6..9 => rng.u8(2..=4),
+        _ => MAX_STALE,
     }
 }
 

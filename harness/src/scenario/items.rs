@@ -5,7 +5,7 @@ use super::error::What;
 use super::lex::{Token, address};
 use super::parse::Parser;
 use super::words;
-use super::{MAX_NTH, MAX_OPS, MAX_SLOTS, MAX_STEPS, Slot, Stop};
+use super::{MAX_NTH, MAX_OPS, MAX_SLOTS, MAX_STALE, MAX_STEPS, Slot, Stop};
 use shootdown_machine::{Access, Op, OpKind, PAGE, PAGES, Space, Va};
 
 /// The kind of operation that a word stands for. Spelt out since a match is several
@@ -133,12 +133,7 @@ impl<'a> Parser<'a> {
             }
             b"deliver" => {
                 let cpu = self.cpu()?;
-                let word = self.lex.word();
-                let last = word.text == b"last";
-                if !last && !word.text.is_empty() {
-                    self.lex
-                        .overlook(word, What::Want("`last`, `,` or the end of the line"))?;
-                }
+                let last = self.last()?;
                 Slot::Deliver { cpu, last }
             }
             b"ipi" => Slot::Ipi { cpu: self.cpu()? },
@@ -149,6 +144,16 @@ impl<'a> Parser<'a> {
                     cpu,
                     pick: self.one_of(pick, "entry")?,
                 }
+            }
+            b"drain" => {
+                let cpu = self.cpu()?;
+                let last = self.last()?;
+                Slot::Drain { cpu, last }
+            }
+            b"stale" => {
+                let cpu = self.cpu()?;
+                let by = self.by()?;
+                Slot::Stale { cpu, by }
             }
             _ => return self.lex.fail(word, What::Unknown("slot", words::slots)),
         };
@@ -162,6 +167,34 @@ impl<'a> Parser<'a> {
     fn cpu(&mut self) -> Option<u8> {
         let word = self.lex.word();
         self.cpu_of(word)
+    }
+
+    /// Whether `last` follows.
+    fn last(&mut self) -> Option<bool> {
+        let word = self.lex.word();
+        let last = word.text == b"last";
+        if !last && !word.text.is_empty() {
+            self.lex
+                .overlook(word, What::Want("`last`, `,` or the end of the line"))?;
+        }
+        Some(last)
+    }
+
+    /// How many stores a read goes back.
+    fn by(&mut self) -> Option<u8> {
+        let word = self.lex.word();
+        match word.text {
+            b"" => Some(1),
+            [b'x', ..] => {
+                let by = self.lex.number(word.skip(1), 1, MAX_STALE.into())?;
+                Some(by as u8)
+            }
+            _ => {
+                self.lex
+                    .overlook(word, What::Want("`x2`, `,` or the end of the line"))?;
+                Some(1)
+            }
+        }
     }
 
     /// What follows the CPU that takes steps.

@@ -15,6 +15,7 @@ mod words;
 
 pub use arbitrary::decode;
 pub use error::ParseError;
+pub(crate) use generate::stale;
 pub use generate::{generate, programs};
 pub use mutate::{crossover, mutate};
 pub use parse::{parse, parse_lenient};
@@ -36,6 +37,9 @@ pub const MAX_STEPS: u16 = 9999;
 
 /// The highest count of an `until` slot.
 pub const MAX_NTH: u16 = 9999;
+
+/// Stores that a `stale` slot goes back, at most.
+pub const MAX_STALE: u8 = 9;
 
 /// Variants that one scenario may name, at most.
 pub const MAX_VARIANTS: usize = 64;
@@ -134,6 +138,53 @@ pub enum Slot {
         /// Which entry.
         pick: shootdown_machine::Pick,
     },
+    /// A store that waits in this CPU's buffer reaches memory (`memory=tso` and `arm`): the
+    /// oldest, or the youngest that nothing keeps back.
+    Drain {
+        /// Which CPU.
+        cpu: u8,
+        /// The youngest.
+        last: bool,
+    },
+    /// The next read of this CPU, by a load or by its walker, gives an old value
+    /// (`memory=arm`), unless something forbids that.
+    Stale {
+        /// Which CPU.
+        cpu: u8,
+        /// How many stores older than the newest, 1 to [`MAX_STALE`]; where fewer are
+        /// allowed, the oldest that is.
+        by: u8,
+    },
+}
+
+impl Slot {
+    /// The CPU that the slot is about.
+    pub fn cpu(&self) -> u8 {
+        match self {
+            Slot::Run { cpu, .. }
+            | Slot::Walk { cpu, .. }
+            | Slot::Evict { cpu, .. }
+            | Slot::Deliver { cpu, .. }
+            | Slot::Ipi { cpu }
+            | Slot::Resolve { cpu, .. }
+            | Slot::Drain { cpu, .. }
+            | Slot::Stale { cpu, .. } => *cpu,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn cpu_mut(&mut self) -> &mut u8 {
+        match self {
+            Slot::Run { cpu, .. }
+            | Slot::Walk { cpu, .. }
+            | Slot::Evict { cpu, .. }
+            | Slot::Deliver { cpu, .. }
+            | Slot::Ipi { cpu }
+            | Slot::Resolve { cpu, .. }
+            | Slot::Drain { cpu, .. }
+            | Slot::Stale { cpu, .. } => cpu,
+        }
+    }
 }
 
 /// Where a CPU's turn ends.

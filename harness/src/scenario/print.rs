@@ -181,16 +181,18 @@ fn op(out: &mut Vec<u8>, op: Op) {
 }
 
 fn slot(out: &mut Vec<u8>, slot: &Slot) {
-    let (word, cpu) = match slot {
-        Slot::Run { cpu, .. } => ("", *cpu),
-        Slot::Walk { cpu, .. } => ("walk ", *cpu),
-        Slot::Evict { cpu, .. } => ("evict ", *cpu),
-        Slot::Deliver { cpu, .. } => ("deliver ", *cpu),
-        Slot::Ipi { cpu } => ("ipi ", *cpu),
-        Slot::Resolve { cpu, .. } => ("resolve ", *cpu),
+    let word = match slot {
+        Slot::Run { .. } => "",
+        Slot::Walk { .. } => "walk ",
+        Slot::Evict { .. } => "evict ",
+        Slot::Deliver { .. } => "deliver ",
+        Slot::Ipi { .. } => "ipi ",
+        Slot::Resolve { .. } => "resolve ",
+        Slot::Drain { .. } => "drain ",
+        Slot::Stale { .. } => "stale ",
     };
     out.extend_from_slice(word.as_bytes());
-    out.extend_from_slice(&[b'c', b'p', b'u', b'0' + cpu]);
+    out.extend_from_slice(&[b'c', b'p', b'u', b'0' + slot.cpu()]);
     match slot {
         Slot::Run { stop, .. } => stop_at(out, stop),
         Slot::Walk { va, old, steps, .. } => {
@@ -203,8 +205,15 @@ fn slot(out: &mut Vec<u8>, slot: &Slot) {
             }
         }
         Slot::Evict { va: Some(va), .. } => address(out, *va),
-        Slot::Deliver { last: true, .. } => out.extend_from_slice(b" last"),
-        Slot::Evict { va: None, .. } | Slot::Deliver { .. } | Slot::Ipi { .. } => {}
+        Slot::Deliver { last: true, .. } | Slot::Drain { last: true, .. } => {
+            out.extend_from_slice(b" last");
+        }
+        Slot::Stale { by: by @ 2.., .. } => times(out, (*by).into()),
+        Slot::Evict { va: None, .. }
+        | Slot::Deliver { .. }
+        | Slot::Ipi { .. }
+        | Slot::Drain { .. }
+        | Slot::Stale { .. } => {}
         Slot::Resolve { pick, .. } => {
             out.push(b' ');
             out.extend_from_slice(pick.word().as_bytes());

@@ -2,8 +2,8 @@
 //! Making any scenario valid.
 
 use super::words;
-use super::{Choice, Expect, MAX_NTH, MAX_OPS, MAX_SLOTS, MAX_STEPS, MAX_VARIANTS};
-use super::{Scenario, Slot, Stop};
+use super::{Choice, Expect, MAX_NTH, MAX_OPS, MAX_SLOTS, MAX_STALE, MAX_STEPS};
+use super::{MAX_VARIANTS, Scenario, Slot, Stop};
 use shootdown_machine::{Op, PAGE, PAGES, Space, Va};
 
 /// The page of the space that an address falls on.
@@ -40,21 +40,16 @@ fn fit_stop(stop: &mut Stop) {
 }
 
 fn fit_slot(slot: &mut Slot, cpus: u8) {
+    *slot.cpu_mut() %= cpus;
     match slot {
-        Slot::Run { cpu, stop } => {
-            *cpu %= cpus;
-            fit_stop(stop);
-        }
-        Slot::Walk { cpu, va, steps, .. } => {
-            *cpu %= cpus;
+        Slot::Run { stop, .. } => fit_stop(stop),
+        Slot::Walk { va, steps, .. } => {
             fit_va(va);
             *steps = steps.map(|n| n.max(1));
         }
-        Slot::Evict { cpu, va } => {
-            *cpu %= cpus;
-            va.iter_mut().for_each(fit_va);
-        }
-        Slot::Deliver { cpu, .. } | Slot::Ipi { cpu } | Slot::Resolve { cpu, .. } => *cpu %= cpus,
+        Slot::Evict { va, .. } => va.iter_mut().for_each(fit_va),
+        Slot::Stale { by, .. } => *by = (*by).clamp(1, MAX_STALE),
+        Slot::Deliver { .. } | Slot::Ipi { .. } | Slot::Resolve { .. } | Slot::Drain { .. } => {}
     }
 }
 

@@ -14,14 +14,10 @@ pub(super) trait Word: Copy + 'static {
 }
 
 impl Word for Memory {
-    const ALL: &'static [Self] = &[Memory::Sc, Memory::Tso, Memory::Arm];
+    const ALL: &'static [Self] = Memory::ALL;
 
     fn word(self) -> &'static str {
-        match self {
-            Memory::Sc => "sc",
-            Memory::Tso => "tso",
-            Memory::Arm => "arm",
-        }
+        self.word()
     }
 }
 
@@ -97,7 +93,9 @@ pub(super) fn list<T: Word>() -> Vec<&'static str> {
 
 /// The words that a slot may begin with.
 pub(super) fn slots() -> Vec<&'static str> {
-    vec!["cpu0", "walk", "evict", "deliver", "ipi", "resolve"]
+    vec![
+        "cpu0", "walk", "evict", "deliver", "ipi", "resolve", "drain", "stale",
+    ]
 }
 
 /// The words that a line may begin with.

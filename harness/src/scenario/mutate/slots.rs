@@ -3,7 +3,7 @@
 
 use super::super::generate::{Swarm, any, percent};
 use super::super::words::Word;
-use super::super::{MAX_SLOTS, Scenario, Slot, Stop};
+use super::super::{MAX_SLOTS, MAX_STALE, Scenario, Slot, Stop};
 use fastrand::Rng;
 
 pub(super) fn insert_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
@@ -58,18 +58,13 @@ pub(super) fn tweak_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
     let Some(at) = slot(s, rng) else { return false };
     let cpus = s.machine.cpus;
     let before = s.schedule[at].clone();
-    let other_cpu = percent(rng, 40);
-    match &mut s.schedule[at] {
-        Slot::Run { cpu, .. }
-        | Slot::Walk { cpu, .. }
-        | Slot::Evict { cpu, .. }
-        | Slot::Deliver { cpu, .. }
-        | Slot::Ipi { cpu }
-        | Slot::Resolve { cpu, .. }
-            if other_cpu =>
-        {
-            *cpu = (*cpu + 1) % cpus;
-        }
+    let slot = &mut s.schedule[at];
+    if percent(rng, 40) {
+        let cpu = slot.cpu_mut();
+        *cpu = (*cpu + 1) % cpus;
+        return *slot != before;
+    }
+    match slot {
         Slot::Run {
             stop: Stop::Until { nth, .. },
             ..
@@ -83,7 +78,8 @@ pub(super) fn tweak_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
         },
         Slot::Evict { va, .. } => *va = rng.bool().then(|| swarm.va(rng)),
         Slot::Resolve { pick, .. } => *pick = any(rng, Word::ALL),
-        Slot::Deliver { last, .. } => *last = !*last,
+        Slot::Deliver { last, .. } | Slot::Drain { last, .. } => *last = !*last,
+        Slot::Stale { by, .. } => *by = rng.u8(1..=MAX_STALE.min(*by + 2)),
         Slot::Ipi { .. } => {}
     }
     s.schedule[at] != before

@@ -4,7 +4,7 @@
 use crate::scenario::mutate::MUTATIONS;
 use crate::scenario::{Scenario, Slot, Stop, decode, generate, mutate};
 use fastrand::Rng;
-use shootdown_machine::{Bbm, Domain, OpKind, Pick};
+use shootdown_machine::{Bbm, Domain, Memory, OpKind, Pick};
 use std::collections::BTreeSet;
 
 /// The words for what a scenario contains.
@@ -16,6 +16,7 @@ fn features(scenario: &Scenario) -> Vec<String> {
         format!("levels {}", machine.levels),
         format!("{:?}", machine.domain),
         format!("{:?}", machine.bbm),
+        format!("{:?}", machine.memory),
     ];
     found.extend(
         scenario
@@ -46,6 +47,8 @@ fn features(scenario: &Scenario) -> Vec<String> {
         Slot::Deliver { .. } => "deliver".to_string(),
         Slot::Ipi { .. } => "ipi".to_string(),
         Slot::Resolve { pick, .. } => format!("resolve {pick:?}"),
+        Slot::Drain { last, .. } => format!("drain {last}"),
+        Slot::Stale { by, .. } => format!("stale {}", by.min(&5)),
     }));
     found
 }
@@ -58,6 +61,9 @@ fn all() -> BTreeSet<String> {
     all.extend((2..=3).map(|n| format!("levels {n}")));
     all.extend([Domain::Private, Domain::Smt].map(|d| format!("{d:?}")));
     all.extend([Bbm::Level0, Bbm::Level1, Bbm::Level2, Bbm::NoAbort].map(|b| format!("{b:?}")));
+    all.extend(Memory::ALL.iter().map(|m| format!("{m:?}")));
+    all.extend(["drain false", "drain true"].map(String::from));
+    all.extend((1..=5).map(|n| format!("stale {n}")));
     let picks = [Pick::Oldest, Pick::Newest, Pick::Abort, Pick::Mix];
     all.extend(picks.map(|p| format!("resolve {p:?}")));
     for words in [
@@ -166,6 +172,8 @@ fn generated_scenarios_are_about_few_spaces_and_tags() {
     let share = |wanted: fn(&Scenario) -> bool| scenarios.iter().filter(|s| wanted(s)).count();
     assert!(share(|s| s.machine.cpus == 2) > 750);
     assert!(share(|s| s.machine.domain == Domain::Smt) > 600);
+    assert!(share(|s| s.machine.memory == Memory::Sc) > 400);
+    assert!(share(|s| s.machine.memory == Memory::Arm) > 250);
     assert!(share(|s| s.machine.tags == s.machine.cpus + 2) > 700);
     let switches = |s: &Scenario| {
         s.programs
@@ -181,4 +189,24 @@ fn generated_scenarios_are_about_few_spaces_and_tags() {
         .sum();
     let switches: usize = scenarios.iter().map(switches).sum();
     assert!(switches * 4 > ops, "{switches} of {ops}");
+}
+
+#[test]
+fn only_weak_memory_has_drains_and_old_values() {
+    let mut drains = 0;
+    for seed in 0..1000 {
+        let scenario = generate(&mut Rng::with_seed(seed));
+        for slot in &scenario.schedule {
+            let weak = match slot {
+                Slot::Drain { last, .. } => {
+                    drains += u32::from(*last);
+                    scenario.machine.memory.buffers()
+                }
+                Slot::Stale { .. } => scenario.machine.memory.stale_reads(),
+                _ => true,
+            };
+            assert!(weak, "{scenario}");
+        }
+    }
+    assert!(drains > 500, "{drains} drains out of order");
 }

@@ -207,7 +207,15 @@ fn op(rng: &mut Rng) -> Op {
 
 fn slot(rng: &mut Rng) -> Slot {
     let cpu = number(rng);
-    match rng.u32(..8) {
+    match rng.u32(..10) {
+        8 => Slot::Drain {
+            cpu,
+            last: rng.bool(),
+        },
+        9 => Slot::Stale {
+            cpu,
+            by: number(rng),
+        },
         0 => Slot::Walk {
             cpu,
             va: va(rng),

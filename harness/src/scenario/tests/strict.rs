@@ -3,7 +3,7 @@
 
 use crate::scenario::{Choice, Expect, MAX_OPS, MAX_SLOTS, MAX_TEXT, Scenario, Slot, Stop};
 use crate::scenario::{parse, parse_lenient, print};
-use shootdown_machine::{Access, Bbm, Config, Domain, Op, Prot, Space, Switch, Switches};
+use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, Prot, Space, Switch, Switches};
 
 const EXAMPLE: &str = "\
 scenario 1
@@ -116,6 +116,33 @@ fn programs_and_schedules_go_on_over_lines() {
 }
 
 #[test]
+fn stores_drain_and_reads_go_back() {
+    let text = "scenario 1\nmachine memory=arm\n\
+        schedule: drain cpu1, drain cpu0 last, stale cpu1, stale cpu0 x1, stale cpu0 x9\n";
+    let scenario = parse(text.as_bytes()).unwrap();
+    assert_eq!(scenario.machine.memory, Memory::Arm);
+    let drain = |cpu, last| Slot::Drain { cpu, last };
+    let stale = |cpu, by| Slot::Stale { cpu, by };
+    assert_eq!(
+        scenario.schedule,
+        [
+            drain(1, false),
+            drain(0, true),
+            stale(1, 1),
+            stale(0, 1),
+            stale(0, 9)
+        ]
+    );
+    let printed = print(&scenario);
+    let end = "\n\
+        schedule: drain cpu1, drain cpu0 last, stale cpu1, stale cpu0\n\
+        schedule: stale cpu0 x9\n";
+    assert!(printed.ends_with(end), "{printed}");
+    let lenient = parse_lenient(b"scenario 1\nschedule: stale cpu9 x77, drain cpu3 lats\n");
+    assert_eq!(lenient.unwrap().schedule, [stale(1, 9), drain(1, false)]);
+}
+
+#[test]
 fn switches_are_kept_as_people_write_them_and_off_in_fuzz_input() {
     let text = b"scenario 1\nmachine ooc=on inflight=on domain=private bbm=0\n";
     let strict = parse(text).unwrap().machine;
@@ -189,7 +216,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "scenario 1\nschedule: cpu0,\n",
-        "line 2, column 16: the line ends here; expected one of cpu0, walk, evict, deliver, ipi, resolve",
+        "line 2, column 16: the line ends here; expected one of cpu0, walk, evict, deliver, ipi, resolve, drain, stale",
     ),
     (
         "scenario 1\nmachine cpus",
@@ -214,7 +241,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "scenario 1\nmachine memory=weak\n",
-        "line 2, column 16: unknown memory model \"weak\"; expected sc",
+        "line 2, column 16: unknown memory model \"weak\"; expected one of sc, tso, arm",
     ),
     (
         "scenario 1\nmachine domain=\n",
@@ -222,7 +249,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "scenario 1\nschedule: cpu0 x2, wlak cpu0 0x0\n",
-        "line 2, column 20: unknown slot \"wlak\"; expected one of cpu0, walk, evict, deliver, ipi, resolve (did you mean `walk`?)",
+        "line 2, column 20: unknown slot \"wlak\"; expected one of cpu0, walk, evict, deliver, ipi, resolve, drain, stale (did you mean `walk`?)",
     ),
     (
         "scenario 1\nschedule: resolve cpu0 first\n",
@@ -268,6 +295,18 @@ const WRONG: &[(&str, &str)] = &[
     (
         "scenario 1\nschedule: walk cpu0 0x0 x256\n",
         "line 2, column 26: \"256\" is out of range; expected a number from 1 to 255",
+    ),
+    (
+        "scenario 1\nschedule: stale cpu0 x10\n",
+        "line 2, column 23: \"10\" is out of range; expected a number from 1 to 9",
+    ),
+    (
+        "scenario 1\nschedule: drain cpu0 first\n",
+        "line 2, column 22: unexpected \"first\"; expected `last`, `,` or the end of the line",
+    ),
+    (
+        "scenario 1\nschedule: stale cpu0 2\n",
+        "line 2, column 22: unexpected \"2\"; expected `x2`, `,` or the end of the line",
     ),
     (
         "scenario 1\ncpu0: exit E\n",
