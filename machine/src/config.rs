@@ -14,6 +14,19 @@ pub mod limits {
     pub const LEVELS: RangeInclusive<u8> = 2..=3;
 }
 
+/// The architecture. Not a key of scenarios: a variant's kernel runs on the one that it is
+/// written for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Arch {
+    /// Armv8-A.
+    #[default]
+    Arm64,
+    /// x86-64.
+    X86,
+    /// RISC-V.
+    Riscv,
+}
+
 /// The memory model.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Memory {
@@ -148,6 +161,8 @@ pub struct Config {
     /// Number of tags, including the unused number 0. At least `cpus + 2`, or an
     /// allocator can run dry at a rollover.
     pub tags: u8,
+    /// Architecture; a variant's choice.
+    pub arch: Arch,
     /// Memory model.
     pub memory: Memory,
     /// Which CPUs share a TLB.
@@ -166,6 +181,7 @@ impl Default for Config {
             cpus: 2,
             spaces: 4,
             tags: 4,
+            arch: Arch::Arm64,
             memory: Memory::Sc,
             domain: Domain::Smt,
             bbm: Bbm::Level2,
@@ -183,6 +199,11 @@ impl Config {
         self.spaces = fit(self.spaces, limits::SPACES);
         self.tags = fit(self.tags, limits::TAGS).max(self.cpus + 2);
         self.levels = fit(self.levels, limits::LEVELS);
+        if self.arch != Arch::Arm64 {
+            // Of several entries for one address exactly one answers (Intel SDM vol. 3,
+            // 4.10.2.2; RISC-V privileged specification, SFENCE.VMA).
+            self.bbm = Bbm::NoAbort;
+        }
         self
     }
 

@@ -6,6 +6,7 @@
 //! and only there may another CPU run. docs/machine.md lists the rules and their sources.
 
 mod act;
+mod arch;
 pub mod arm64;
 mod config;
 mod cpu;
@@ -15,11 +16,14 @@ mod mem;
 mod op;
 mod order;
 mod perform;
+pub mod riscv;
 mod tlb;
 mod walk;
+pub mod x86;
 
 pub use act::{Act, Dsb, Fence, Order, Outcome, Rmw};
-pub use config::{Bbm, Config, Domain, Memory, Pick, Switch, Switches, limits};
+pub use arch::{Decoded, Leaf};
+pub use config::{Arch, Bbm, Config, Domain, Memory, Pick, Switch, Switches, limits};
 pub use cpu::{Boot, Cpu, Lock, Machine, Shared, Step, Value};
 pub use event::{Done, Drop, Event, Site};
 pub use machine::{Announced, Cost, CpuState, Ipi, State};

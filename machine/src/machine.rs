@@ -2,6 +2,7 @@
 //! The machine's state, and what hardware does to it on its own.
 
 use crate::act::Act;
+use crate::arch::Decoded;
 use crate::arm64::{Desc, HCR_VM, Reg, Regs, Share, Stage, Tlbi};
 use crate::config::{Config, Pick, Switch};
 use crate::event::{Drop, Event, Site};
@@ -234,19 +235,22 @@ impl State {
         if virtualized { Stage::Two } else { Stage::One }
     }
 
+    /// What a descriptor of the spaces' tables means at a level.
+    pub fn decode(&self, level: u8, desc: Desc) -> Decoded {
+        self.config.arch.decode(self.stage(), level, desc)
+    }
+
     /// Where a space's own tables map `va` now: level, address of the descriptor, descriptor.
     pub fn translate(&self, space: Space, va: Va) -> Option<(u8, u64, Desc)> {
         let mut table = self.roots[space.0 as usize];
         for level in self.config.first_level()..=3 {
             let at = slot_pa(table, level, va);
             let desc = self.mem.desc(at);
-            if desc.is_leaf(level) {
-                return Some((level, at, desc));
+            match self.decode(level, desc) {
+                Decoded::Leaf(_) => return Some((level, at, desc)),
+                Decoded::Table(pa) => table = pa,
+                Decoded::Invalid => return None,
             }
-            if !desc.is_table(level) {
-                return None;
-            }
-            table = desc.addr();
         }
         None
     }
@@ -267,9 +271,10 @@ impl State {
             return Some((base + (pa - table) / 8 * level_size(level), level));
         }
         (0..SLOTS as u64).find_map(|i| {
-            let desc = self.mem.desc(table + i * 8);
+            let Decoded::Table(next) = self.decode(level, self.mem.desc(table + i * 8)) else {
+                return None;
+            };
             let below = base + i * level_size(level);
-            let next = desc.is_table(level).then(|| desc.addr())?;
             self.locate_in(next, level + 1, below, pa)
         })
     }

@@ -3,6 +3,7 @@
 //! (machine rule 4).
 
 use crate::act::Outcome;
+use crate::arch::{self, Decoded};
 use crate::arm64::{Desc, HCR_TGE, HCR_VM, Regs, Scope, Stage, Tlbi, Ttl, ttbr};
 use crate::event::Event;
 use crate::machine::State;
@@ -119,13 +120,14 @@ enum Next {
     Insert,
 }
 
-/// A leaf that has been read.
+/// A descriptor that has been read, and what it says.
 #[derive(Clone, Copy, Debug)]
 struct Leaf {
     desc: Desc,
     desc_pa: u64,
     level: u8,
     input: u64,
+    is: arch::Leaf,
 }
 
 /// A walk in flight. What it began with, it keeps (machine rule 9).
@@ -226,6 +228,12 @@ impl Walk {
                 desc_pa: e.desc_pa,
                 level: e.level,
                 input: ipa,
+                is: arch::Leaf {
+                    pa: e.pa,
+                    writable: e.writable,
+                    global: true,
+                    accessed: true,
+                },
             };
             self.stage2_done(leaf, what);
             return;
@@ -243,7 +251,7 @@ impl Walk {
     }
 
     fn stage2_done(&mut self, leaf: Leaf, what: For) {
-        let pa = leaf.desc.addr() + leaf.input % level_size(leaf.level);
+        let pa = leaf.is.pa + leaf.input % level_size(leaf.level);
         self.table = matches!(what, For::Stage1(_)).then_some(leaf);
         self.next = match what {
             For::Data => {
@@ -285,43 +293,40 @@ impl Walk {
             owner: self.owner,
             demand: self.demand,
         });
-        if desc.is_table(level) {
-            let entry = self.entry(
-                s,
-                cpu,
-                stage,
-                false,
-                Leaf {
-                    desc,
-                    desc_pa: at,
-                    level,
-                    input,
-                },
-            );
-            s.insert(cpu, entry, self.demand);
-            match stage {
-                Stage::One => self.stage1(s, cpu, level + 1, desc.addr()),
-                Stage::Two => {
-                    let at = slot_pa(desc.addr(), level + 1, input);
-                    self.next = Next::Read {
-                        stage,
-                        level: level + 1,
-                        at,
-                        input,
-                        what,
-                    };
-                }
-            }
-            return Progress::More;
-        }
-        if !desc.is_leaf(level) || !desc.accessed() {
-            return Progress::Fault;
-        }
-        let leaf = Leaf {
+        let found = |is| Leaf {
             desc,
             desc_pa: at,
             level,
             input,
+            is,
+        };
+        let leaf = match s.config.arch.decode(stage, level, desc) {
+            Decoded::Leaf(is) if is.accessed => found(is),
+            Decoded::Leaf(_) | Decoded::Invalid => return Progress::Fault,
+            Decoded::Table(pa) => {
+                let is = arch::Leaf {
+                    pa,
+                    writable: true,
+                    global: false,
+                    accessed: true,
+                };
+                let entry = self.entry(s, cpu, stage, false, found(is));
+                s.insert(cpu, entry, self.demand);
+                match stage {
+                    Stage::One => self.stage1(s, cpu, level + 1, pa),
+                    Stage::Two => {
+                        let at = slot_pa(pa, level + 1, input);
+                        self.next = Next::Read {
+                            stage,
+                            level: level + 1,
+                            at,
+                            input,
+                            what,
+                        };
+                    }
+                }
+                return Progress::More;
+            }
         };
         match stage {
             Stage::Two => {
@@ -336,7 +341,7 @@ impl Walk {
                 if self.ctx.stage2 == 0 {
                     self.next = Next::Insert;
                 } else {
-                    let ipa = desc.addr() + input % level_size(level);
+                    let ipa = leaf.is.pa + input % level_size(level);
                     self.stage2(s, cpu, ipa, For::Data);
                 }
             }
@@ -346,7 +351,6 @@ impl Walk {
 
     fn entry(&self, s: &State, cpu: u8, stage: Stage, leaf: bool, from: Leaf) -> Entry {
         let size = level_size(from.level);
-        let pa = from.desc.addr();
         Entry {
             id: 0,
             va: from.input / size * size,
@@ -354,13 +358,13 @@ impl Walk {
             level: from.level,
             stage,
             leaf,
-            global: stage == Stage::Two || (leaf && !from.desc.non_global()),
+            global: stage == Stage::Two || from.is.global,
             asid: self.ctx.tags.asid,
             vmid: self.ctx.tags.vmid,
             cnp: self.ctx.tags.cnp,
             cpu,
-            pa,
-            writable: from.desc.writable(stage),
+            pa: from.is.pa,
+            writable: from.is.writable,
             desc: from.desc,
             desc_pa: from.desc_pa,
             owner: self.owner,
@@ -407,7 +411,7 @@ impl Walk {
     pub fn hit_by(&self, op: &Tlbi, vmid: u16) -> bool {
         let tags = &self.ctx.tags;
         let row = op.kind.row();
-        let tagged = self.leaf1.is_none_or(|leaf| leaf.desc.non_global());
+        let tagged = self.leaf1.is_none_or(|leaf| !leaf.is.global);
         let addr = match row.scope {
             Scope::All => return true,
             Scope::VmBoth | Scope::Vm => return tags.vmid == vmid,

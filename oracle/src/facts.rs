@@ -5,8 +5,8 @@ use crate::reference::Reference;
 use crate::summary::Summary;
 use shootdown_machine::arm64::{Desc, Scope, Share, Stage, Tlbi, Ttl};
 use shootdown_machine::{
-    Config, Context, Done, Dsb, Entry, Event, Life, Op, PAGE, Page, Site, Space, State, Use, Va,
-    level_size,
+    Config, Context, Decoded, Done, Dsb, Entry, Event, Life, Op, PAGE, Page, Site, Space, State,
+    Use, Va, level_size,
 };
 
 /// A descriptor that lost something, and what its CPU has done about it since.
@@ -209,10 +209,11 @@ impl Facts {
         let Some((va, level)) = state.locate(life.space, pa) else {
             return;
         };
-        let stage = state.stage();
-        let leaf = old.is_leaf(level);
-        let same = new.valid() && old.addr() == new.addr() && leaf == new.is_leaf(level);
-        let restricted = leaf && old.writable(stage) && !new.writable(stage);
+        let (before, after) = (state.decode(level, old), state.decode(level, new));
+        let leaf = before.leaf().is_some();
+        let same = before.pa() == after.pa() && leaf == after.leaf().is_some();
+        let writable = |d: Decoded| d.leaf().is_some_and(|leaf| leaf.writable);
+        let restricted = writable(before) && !writable(after);
         if !same || restricted {
             let debt = Debt {
                 life,

@@ -313,9 +313,12 @@ pub fn mapped(state: &State, space: Space, va: Va) -> (Option<Page>, bool) {
     let Some((level, _, desc)) = state.translate(space, va) else {
         return (None, false);
     };
-    let pa = desc.addr() + va % shootdown_machine::level_size(level);
+    let Some(leaf) = state.decode(level, desc).leaf() else {
+        return (None, false);
+    };
+    let pa = leaf.pa + va % shootdown_machine::level_size(level);
     match state.mem.frame(pa).usage {
-        Use::Page(_, page) => (Some(page), desc.writable(state.stage())),
+        Use::Page(_, page) => (Some(page), leaf.writable),
         _ => (None, false),
     }
 }

@@ -220,14 +220,19 @@ fn table(run: &Run<'_>, topic: &Topic, out: &mut String) {
             demand: d,
             desc,
             desc_pa: pa,
+            level,
             ..
         } = *event
             && (c, d) == (cpu, demand)
-            && desc.addr() == desc_pa / PAGE * PAGE
+            && run.state.decode(level, desc).pa() == Some(desc_pa / PAGE * PAGE)
         {
             h.add(
                 i,
-                format!("the walk reads {} = {desc}.", run.descriptor(pa, i)),
+                format!(
+                    "the walk reads {} = {}.",
+                    run.descriptor(pa, i),
+                    run.desc(desc, level, i)
+                ),
             );
         }
     }

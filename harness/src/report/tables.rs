@@ -4,7 +4,7 @@
 
 use crate::exec::Traced;
 use shootdown_machine::{
-    Act, BLOCK_PAGES, Event, Life, PAGE, SLOTS, Space, State, Use, Va, level_size,
+    Act, BLOCK_PAGES, Decoded, Event, Life, PAGE, SLOTS, Space, State, Use, Va, level_size,
 };
 use std::collections::BTreeMap;
 
@@ -65,15 +65,15 @@ impl Tables {
     fn below(&mut self, state: &State, table: u64, place: Place) {
         for i in 0..SLOTS as u64 {
             let desc = state.mem.desc(table + i * 8);
-            if desc.is_table(place.level) {
+            if let Decoded::Table(below) = state.decode(place.level, desc) {
                 let va = place.va + i * level_size(place.level);
                 let place = Place {
                     va,
                     level: place.level + 1,
                     ..place
                 };
-                self.link(0, desc.addr(), place);
-                self.below(state, desc.addr(), place);
+                self.link(0, below, place);
+                self.below(state, below, place);
             }
         }
     }
@@ -126,10 +126,10 @@ impl Tables {
                 }
                 Event::Pte { pa, new, .. } => {
                     if let Some(place) = self.place(pa, at)
-                        && new.is_table(place.level)
+                        && let Decoded::Table(table) = state.decode(place.level, new)
                     {
                         let level = place.level + 1;
-                        self.link(at, new.addr(), Place { level, ..place });
+                        self.link(at, table, Place { level, ..place });
                     }
                 }
                 _ => {}

@@ -241,7 +241,7 @@ fn cached(run: &Run<'_>, at: usize) -> Option<Entry> {
                 demand: d,
                 ..
             } if c == cpu && d == demand && s == stage => {
-                if v == va && l + 1 == level && desc.addr() == table {
+                if v == va && l + 1 == level && run.state.decode(l, desc).pa() == Some(table) {
                     return None; // read on the way, by the same walk
                 }
                 break;

@@ -4,7 +4,9 @@
 use super::run::{Run, after};
 use crate::names;
 use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Reg, Stage, ttbr};
-use shootdown_machine::{Access, Act, Entry, Life, Outcome, PAGE, Rmw, Site, Use, Va, Word};
+use shootdown_machine::{
+    Access, Act, Decoded, Entry, Life, Outcome, PAGE, Rmw, Site, Use, Va, Word,
+};
 use shootdown_oracle::Facts;
 
 /// A step in words: what, and what it found or left there.
@@ -112,18 +114,14 @@ impl Run<'_> {
 
     /// A descriptor's value, as it reads at a level.
     pub fn desc(&self, desc: Desc, at_level: u8, at: usize) -> String {
-        if desc.is_table(at_level) {
-            return self.table(desc.addr(), at);
-        }
-        if !desc.is_leaf(at_level) {
-            return desc.to_string();
-        }
-        let permission = if desc.writable(self.state.stage()) {
-            "rw"
-        } else {
-            "ro"
+        let leaf = match self.state.decode(at_level, desc) {
+            Decoded::Table(pa) => return self.table(pa, at),
+            Decoded::Invalid => return desc.to_string(),
+            Decoded::Leaf(leaf) => leaf,
         };
-        format!("{desc} {permission}")
+        let kind = if at_level == 3 { "page" } else { "block" };
+        let permission = if leaf.writable { "rw" } else { "ro" };
+        format!("{kind}->{:#x} {permission}", leaf.pa)
     }
 
     fn value_in(&self, word: Word, value: u64, at: usize) -> String {

@@ -72,6 +72,7 @@ fn machine(u: &mut Unstructured<'_>) -> Config {
         bbm: [Bbm::Level2, Bbm::NoAbort, Bbm::Level1, Bbm::Level0][usize::from(kinds >> 2 & 3)],
         levels: if kinds >> 4 & 1 == 1 { 3 } else { 2 },
         switches: Switches::default(),
+        ..Config::default()
     }
     .clamp()
 }

@@ -72,6 +72,7 @@ pub(super) fn machine(rng: &mut Rng) -> Config {
         bbm: any(rng, Bbm::ALL),
         levels: if percent(rng, 85) { 2 } else { 3 },
         switches: Switches::default(),
+        ..Config::default()
     }
     .clamp()
 }

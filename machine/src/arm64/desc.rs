@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VMSAv8-64 descriptors, 4K granule (Arm ARM, D8.3 "Translation table descriptor formats").
 
+use crate::arch::{Decoded, Leaf};
 use core::fmt;
 
 /// Stage of translation.
@@ -62,6 +63,23 @@ impl Desc {
     /// treated as invalid.
     pub fn is_leaf(self, level: u8) -> bool {
         self.valid() && (self.0 & Desc::TABLE_OR_PAGE != 0) == (level == 3)
+    }
+
+    /// What a walker makes of it.
+    #[inline]
+    pub fn decode(self, stage: Stage, level: u8) -> Decoded {
+        if self.is_table(level) {
+            Decoded::Table(self.addr())
+        } else if self.is_leaf(level) {
+            Decoded::Leaf(Leaf {
+                pa: self.addr(),
+                writable: self.writable(stage),
+                global: !self.non_global(),
+                accessed: self.accessed(),
+            })
+        } else {
+            Decoded::Invalid
+        }
     }
 
     /// Output address, or address of the next table.

@@ -2,7 +2,7 @@
 //! `break-before-make`: a live descriptor may change its output address, or its size below FEAT_BBM level 2, only through invalid and a completed invalidation
 
 use crate::{Breach, Class, Facts, On, Rule};
-use shootdown_machine::{Bbm, Event, SLOTS, State, Use, arm64::Desc, level_size};
+use shootdown_machine::{Arch, Bbm, Event, SLOTS, State, Use, arm64::Desc, level_size};
 
 /// The rule.
 pub const RULE: Rule = Rule {
@@ -20,7 +20,8 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     else {
         return None;
     };
-    if !new.valid() {
+    // A rule of Armv8-A: elsewhere a live descriptor may be replaced by another.
+    if !new.valid() || state.config.arch != Arch::Arm64 {
         return None;
     }
     let Use::Table(Some(life)) = state.mem.frame(pa).usage else {

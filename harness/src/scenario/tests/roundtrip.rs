@@ -158,6 +158,7 @@ fn config(rng: &mut Rng) -> Config {
         switches: Switch::ALL
             .iter()
             .fold(Switches::default(), |s, w| s.with(*w, rng.bool())),
+        ..Config::default()
     }
 }
 
