@@ -11,6 +11,7 @@ pub mod arm64;
 mod config;
 mod cpu;
 mod event;
+pub mod litmus;
 mod machine;
 mod mem;
 mod op;
