@@ -57,6 +57,11 @@ macro_rules! tlbi_kinds {
         #[allow(missing_docs)] // the rows of the table say it
         pub enum Kind { $($kind),* }
 
+        impl Kind {
+            /// Every kind, in the order of [`KINDS`].
+            pub const ALL: &[Kind] = &[$(Kind::$kind),*];
+        }
+
         /// The table, in the order of [`Kind`].
         pub const KINDS: &[Row] = &[$(Row {
             name: $name, scope: Scope::$scope, last: $last, range: $range, share: Share::$share,

@@ -43,7 +43,7 @@ pub struct Symbol {
 }
 
 /// A test.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Test {
     /// As published.
     pub name: String,
