@@ -32,4 +32,4 @@ pub use mem::{BITS, Frame, Memory as Ram, Name, Page, SLOTS, Use, Word, initial_
 pub use op::{Access, BLOCK_PAGES, Op, OpKind, PAGE, PAGES, Prot, Space, Va};
 pub use order::{History, Time, Values, Views, Waiting};
 pub use tlb::{Entry, Found, HOST_REGIME, Life, Tags, Tlb};
-pub use walk::{Context, El, level_size, slot_pa, tlbi_vmid};
+pub use walk::{Context, El, Progress, Reading, Walk, level_size, slot_pa, tlbi_vmid};

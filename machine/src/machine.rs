@@ -30,6 +30,19 @@ pub struct Pending {
     number: u32,
 }
 
+/// A TLBI that took effect on a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Flush {
+    /// When.
+    pub time: Time,
+    /// The CPU issued it itself.
+    pub own: bool,
+    /// A DSB of its issuer has completed it.
+    pub complete: bool,
+    /// And the CPU's own context was synchronized since.
+    pub synced: bool,
+}
+
 /// An inter-processor interrupt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ipi {
@@ -42,7 +55,7 @@ pub struct Ipi {
 }
 
 /// One CPU.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CpuState {
     /// Registers as the last context synchronization left them.
     pub regs: Regs,
@@ -65,6 +78,10 @@ pub struct CpuState {
     pub(crate) in_transit: Vec<Ipi>,
     pub(crate) raised: Vec<Ipi>,
     pub(crate) unacked: u32,
+    /// TLBIs that took effect here; kept only if [`State::remember`].
+    pub(crate) flushes: Vec<Flush>,
+    /// Entries that they took away, with the time of that; kept only if [`State::remember`].
+    pub(crate) dead: Vec<(Entry, Time)>,
     /// Which of several entries answers.
     pub pick: Pick,
     /// Ghost: what the port says it is in the middle of.
@@ -97,7 +114,7 @@ pub struct Cost {
 }
 
 /// Everything.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
     /// The machine line.
     pub config: Config,
@@ -124,6 +141,9 @@ pub struct State {
     pub pte_changes: u32,
     /// Record every step.
     pub tracing: bool,
+    /// Remember what TLBIs took away, for accesses that were made before and are only looked at
+    /// later: user programs of several accesses (litmus tests).
+    pub remember: bool,
     /// Ignore the maintenance at this site.
     pub sabotage: Option<(&'static str, u32, u32)>,
     /// Goals reached.
@@ -293,6 +313,9 @@ impl State {
         let c = &mut self.cpus[cpu as usize];
         c.regs = regs;
         c.views.synchronize();
+        for flush in &mut c.flushes {
+            flush.synced |= flush.own && flush.complete;
+        }
         if !c.unsynced.is_empty() {
             c.unsynced.clear();
             self.events.push(Event::Context { cpu });
@@ -428,7 +451,12 @@ impl State {
 
     /// Takes effect on one CPU: entries that this CPU sees, and its walks in flight.
     fn apply(&mut self, cpu: u8, p: Pending) {
-        self.cpus[cpu as usize].views.flush = self.history.tick();
+        let time = self.history.tick();
+        self.cpus[cpu as usize].views.flush = time;
+        self.finish_users(cpu, &p.op, p.vmid);
+        if self.remember {
+            self.bury(cpu, &p, time);
+        }
         let tlb = self.config.tlb_of(cpu);
         let (events, tracing) = (&mut self.events, self.tracing);
         let entries = &mut self.tlbs[tlb].entries;
@@ -466,6 +494,34 @@ impl State {
         }
     }
 
+    fn bury(&mut self, cpu: u8, p: &Pending, time: Time) {
+        let gone = |e: &&Entry| e.visible(cpu, e.cnp) && e.hit_by(&p.op, p.vmid);
+        let entries = self.tlbs[self.config.tlb_of(cpu)].entries.iter();
+        let c = &mut self.cpus[cpu as usize];
+        c.dead.extend(entries.filter(gone).map(|e| (*e, time)));
+        c.flushes.push(Flush {
+            time,
+            own: p.from == cpu,
+            complete: false,
+            synced: false,
+        });
+    }
+
+    /// TLBIs that wait to take effect on a CPU.
+    pub(crate) fn pending(&self, cpu: u8) -> usize {
+        self.cpus[cpu as usize].inbox.len()
+    }
+
+    /// Whether a DSB of `cpu` would have to wait for TLBIs of its own.
+    pub(crate) fn incomplete(&self, cpu: u8, everywhere: bool) -> bool {
+        let waits = |p: &Pending| {
+            p.from == cpu && (everywhere || p.op.kind.row().share == Share::Local)
+        };
+        (0..).zip(&self.cpus).any(|(i, c)| {
+            (everywhere || i == cpu) && c.inbox.iter().any(waits)
+        })
+    }
+
     /// A DSB with loads and stores: this CPU's TLBIs are complete, everywhere or here
     /// (machine rules 11, 12 and 15), and so are its walks of contexts left behind.
     pub(crate) fn complete(&mut self, cpu: u8, everywhere: bool) {
@@ -486,6 +542,9 @@ impl State {
             }
         }
         self.end_foreign_walks(cpu);
+        for flush in &mut self.cpus[cpu as usize].flushes {
+            flush.complete |= flush.own;
+        }
     }
 
     /// An IPI arrives.

@@ -59,7 +59,7 @@ pub struct Name {
 }
 
 /// All of memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Memory {
     words: Vec<u64>,
     dirty: Vec<Word>,
@@ -77,11 +77,22 @@ pub struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
+        Memory::of(SINGLES, FRAMES)
+    }
+}
+
+impl Memory {
+    /// A memory with fewer frames, all of them single: `0x0..frames * PAGE`.
+    pub(crate) fn small(frames: usize) -> Memory {
+        Memory::of(frames, frames)
+    }
+
+    fn of(singles: usize, frames: usize) -> Memory {
         Memory {
-            words: vec![0; VARS + SINGLES * SLOTS],
+            words: vec![0; VARS + singles * SLOTS],
             dirty: Vec::with_capacity(256),
             names: Vec::with_capacity(VARS),
-            frames: vec![Frame::default(); FRAMES],
+            frames: vec![Frame::default(); frames],
             used: Vec::with_capacity(FRAMES),
             singles: Vec::with_capacity(SINGLES),
             blocks: Vec::with_capacity(BLOCKS),

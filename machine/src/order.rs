@@ -11,11 +11,12 @@
 //! (machine rules 1 to 3; docs/machine.md says what is left out).
 
 use crate::act::{Fence, Order, Rmw};
-use crate::arm64::Desc;
+use crate::arm64::{Desc, Tlbi};
 use crate::config::Memory;
 use crate::event::{Event, Site};
 use crate::machine::State;
 use crate::mem::{Memory as Ram, Word};
+use crate::tlb::Entry;
 
 /// A point in the order in which stores reached memory. 0: before the first.
 pub type Time = u32;
@@ -136,8 +137,8 @@ pub struct Waiting {
     release: bool,
     /// What its address and value depend on: a load that it is forwarded to is as late.
     pub view: Time,
-    /// A user's store: the TLBI that takes the translation it used away waits for it.
-    pub user: Option<u32>,
+    /// A user's store: what translated it. A TLBI that takes that away waits for the store.
+    pub user: Option<Entry>,
     site: Site,
 }
 
@@ -302,7 +303,7 @@ impl State {
         value: u64,
         order: Order,
         view: Time,
-        user: Option<u32>,
+        user: Option<Entry>,
         site: Site,
     ) {
         if self.cpus[cpu as usize].views.buffer.len() == BUFFER {
@@ -523,6 +524,17 @@ impl State {
     pub(crate) fn drain_all(&mut self, cpu: u8) {
         while !self.cpus[cpu as usize].views.buffer.is_empty() {
             self.drain_at(cpu, 0);
+        }
+    }
+
+    /// The user's stores that were translated by what a TLBI covers are complete before it is
+    /// (machine rule 11).
+    pub(crate) fn finish_users(&mut self, cpu: u8, op: &Tlbi, vmid: u16) {
+        let hit = |w: &Waiting| w.user.is_some_and(|entry| entry.hit_by(op, vmid));
+        while let Some(i) = self.cpus[cpu as usize].views.buffer.iter().position(hit) {
+            let views = &self.cpus[cpu as usize].views;
+            let i = if views.may_drain(i, self.config.memory) { i } else { 0 };
+            self.drain_at(cpu, i);
         }
     }
 

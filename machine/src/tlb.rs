@@ -161,7 +161,7 @@ pub enum Found {
 }
 
 /// A TLB, private or shared by sibling CPUs.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Tlb {
     /// Its entries, oldest first.
     pub entries: Vec<Entry>,

@@ -120,6 +120,19 @@ enum Next {
     Insert,
 }
 
+/// What a walk is about to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// Whose tables.
+    pub stage: Stage,
+    /// At which level.
+    pub level: u8,
+    /// Where the descriptor lies.
+    pub pa: u64,
+    /// What it translates: a VA, or an IPA.
+    pub input: u64,
+}
+
 /// A descriptor that has been read, and what it says.
 #[derive(Clone, Copy, Debug)]
 struct Leaf {
@@ -266,6 +279,25 @@ impl Walk {
                 what,
             },
         };
+    }
+
+    /// What its next step reads; `None`: it is about to insert what it has found.
+    pub fn reading(&self) -> Option<Reading> {
+        match self.next {
+            Next::Read {
+                stage,
+                level,
+                at,
+                input,
+                ..
+            } => Some(Reading {
+                stage,
+                level,
+                pa: at,
+                input,
+            }),
+            Next::Insert => None,
+        }
     }
 
     /// One step.
