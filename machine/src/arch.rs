@@ -18,7 +18,7 @@ pub enum Decoded {
 }
 
 /// What a leaf descriptor says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Leaf {
     /// Output address.
     pub pa: u64,

@@ -125,6 +125,7 @@ macro_rules! switches {
 
 switches! {
     OutOfContext "ooc" "a PE at EL2 may begin walks for the EL1&0 context in its registers (Arm errata 1165522, 1319367, 1530923)";
+    Ets "ets" "FEAT_ETS2: a translation fault is ordered behind what its access is ordered behind";
     Inflight "inflight" "a walk outlives the context synchronization that replaced its context, until a DSB of its CPU (Arm ARM R_LFHQG)";
 }
 

@@ -22,7 +22,7 @@ pub struct Announced {
 }
 
 /// A TLBI on its way to a CPU.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Pending {
     op: Tlbi,
     vmid: u16,
@@ -514,12 +514,11 @@ impl State {
 
     /// Whether a DSB of `cpu` would have to wait for TLBIs of its own.
     pub(crate) fn incomplete(&self, cpu: u8, everywhere: bool) -> bool {
-        let waits = |p: &Pending| {
-            p.from == cpu && (everywhere || p.op.kind.row().share == Share::Local)
-        };
-        (0..).zip(&self.cpus).any(|(i, c)| {
-            (everywhere || i == cpu) && c.inbox.iter().any(waits)
-        })
+        let waits =
+            |p: &Pending| p.from == cpu && (everywhere || p.op.kind.row().share == Share::Local);
+        (0..)
+            .zip(&self.cpus)
+            .any(|(i, c)| (everywhere || i == cpu) && c.inbox.iter().any(waits))
     }
 
     /// A DSB with loads and stores: this CPU's TLBIs are complete, everywhere or here

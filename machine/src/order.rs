@@ -25,9 +25,10 @@ pub type Time = u32;
 pub const BUFFER: usize = 8;
 
 /// A store that has reached memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Message {
     word: Word,
+    value: u64,
     /// What it replaced.
     old: u64,
     time: Time,
@@ -42,6 +43,13 @@ pub struct History {
     /// The number, from 1, of the last message for each word.
     last: Vec<u32>,
     clock: Time,
+}
+
+/// Of what has been stored, from which the rest follows.
+impl core::hash::Hash for History {
+    fn hash<H: core::hash::Hasher>(&self, h: &mut H) {
+        (&self.messages, self.clock).hash(h);
+    }
 }
 
 impl History {
@@ -65,11 +73,12 @@ impl History {
         self.clock
     }
 
-    fn record(&mut self, word: Word, old: u64) -> Time {
+    fn record(&mut self, word: Word, old: u64, value: u64) -> Time {
         let time = self.tick();
         let last = &mut self.last[word as usize];
         self.messages.push(Message {
             word,
+            value,
             old,
             time,
             before: *last,
@@ -167,6 +176,25 @@ pub struct Views {
     pub stale: u8,
     /// The same for the next read of its walker.
     pub stale_walk: u8,
+}
+
+/// Stands for a state in which the CPU goes on alike: how many barriers there have been does
+/// not matter, nor which entry of equal ones translated a store.
+impl core::hash::Hash for Views {
+    fn hash<H: core::hash::Hasher>(&self, h: &mut H) {
+        (self.load, self.walk, self.flush, self.seen).hash(h);
+        (self.stored, self.control).hash(h);
+        let known = self.touched.iter().map(|w| (*w, self.coherence(*w)));
+        let mut known: Vec<_> = known.collect();
+        known.sort_unstable();
+        known.hash(h);
+        for w in &self.buffer {
+            (w.word, w.value, self.epoch - w.epoch, w.release, w.view).hash(h);
+            w.user
+                .map(|e| (e.va, e.size, e.asid, e.vmid, e.desc))
+                .hash(h);
+        }
+    }
 }
 
 impl Views {
@@ -267,7 +295,7 @@ impl State {
     /// A walker, an observer of its own, reads a descriptor; `after`: the latest store that led
     /// it there. It does not see into the buffer of its CPU (machine rule 4).
     pub(crate) fn walk_read(&mut self, cpu: u8, pa: u64, after: Time) -> (Desc, Time) {
-        let Some(word) = Ram::desc_word(pa) else {
+        let Some(word) = Ram::desc_word(pa).filter(|w| (*w as usize) < self.mem.words()) else {
             return (Desc::INVALID, 0);
         };
         let now = self.mem.get(word);
@@ -326,7 +354,7 @@ impl State {
         let old = self.mem.get(word);
         self.mem.set(word, value);
         if !self.strong() {
-            let time = self.history.record(word, old);
+            let time = self.history.record(word, old, value);
             let views = &mut self.cpus[cpu as usize].views;
             views.stored = views.stored.max(time);
             views.observe(word, time);
@@ -416,7 +444,7 @@ impl State {
         if old != value {
             self.mem.set(word, value);
             if !self.strong() {
-                self.history.record(word, old);
+                self.history.record(word, old, value);
             }
         }
     }
@@ -460,7 +488,10 @@ impl State {
             time = time.max(views.seen);
         }
         views.fence_loads(time);
-        views.control = views.control.max(time);
+        // Walks are not ordered behind a DSB for stores (test pKVM.host_handle_trap).
+        if loads {
+            views.control = views.control.max(time);
+        }
     }
 
     /// What another CPU has done so far is before everything that `cpu` does from now on, as
@@ -533,7 +564,11 @@ impl State {
         let hit = |w: &Waiting| w.user.is_some_and(|entry| entry.hit_by(op, vmid));
         while let Some(i) = self.cpus[cpu as usize].views.buffer.iter().position(hit) {
             let views = &self.cpus[cpu as usize].views;
-            let i = if views.may_drain(i, self.config.memory) { i } else { 0 };
+            let i = if views.may_drain(i, self.config.memory) {
+                i
+            } else {
+                0
+            };
             self.drain_at(cpu, i);
         }
     }

@@ -23,7 +23,7 @@ pub struct Life {
 }
 
 /// One TLB entry: a leaf, or a table pointer of the walk cache.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Entry {
     /// Number of the entry in this run, for its history.
     pub id: u32,
@@ -64,7 +64,7 @@ pub struct Entry {
 }
 
 /// The tags that an access presents to the TLB.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Tags {
     /// ASID.
     pub asid: u16,

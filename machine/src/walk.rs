@@ -13,7 +13,7 @@ use crate::order::Time;
 use crate::tlb::{Entry, Found, HOST_REGIME, Life, Tags};
 
 /// The exception level that matters here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum El {
     /// The kernel and its users; under KVM, the host (EL2 and its users).
     #[default]
@@ -23,7 +23,7 @@ pub enum El {
 }
 
 /// What a walk starts from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Context {
     /// Root table of stage 1; 0: off.
     pub stage1: u64,
@@ -97,7 +97,7 @@ pub fn slot_pa(table: u64, level: u8, input: u64) -> u64 {
 }
 
 /// What a stage-2 translation is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 enum For {
     /// The access itself.
     Data,
@@ -106,7 +106,7 @@ enum For {
 }
 
 /// The next step of a walk.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 enum Next {
     /// Read the descriptor at `at`, which translates `input`.
     Read {
@@ -134,7 +134,7 @@ pub struct Reading {
 }
 
 /// A descriptor that has been read, and what it says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Leaf {
     desc: Desc,
     desc_pa: u64,
@@ -144,7 +144,7 @@ struct Leaf {
 }
 
 /// A walk in flight. What it began with, it keeps (machine rule 9).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Walk {
     /// The context that it began under.
     pub ctx: Context,

@@ -54,7 +54,7 @@ impl Reg {
 }
 
 /// The registers' values.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Regs {
     /// TTBR0_EL1.
     pub ttbr0: u64,

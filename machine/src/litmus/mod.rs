@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Litmus tests: what the machine may show, against published verdicts.
 
+mod access;
 mod code;
+mod explore;
 mod instr;
+mod layout;
 mod lex;
 mod parse;
 mod print;
 mod test;
+mod thread;
 mod threads;
 mod words;
 
 pub use code::*;
+pub use explore::{Explored, Options, explore};
 pub use lex::{ParseError, Place as TextPlace};
 pub use parse::parse;
 pub use print::print;
