@@ -6,6 +6,7 @@ use crate::check::Subject;
 use crate::scenario::{ParseError, Scenario, parse};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, miette};
 use shootdown_machine::Switch;
+use shootdown_machine::litmus::Test;
 use std::io::Read as _;
 
 /// Longer lines are not shown.
@@ -13,15 +14,38 @@ const MOST_COLUMNS: usize = 200;
 
 /// The scenario in a file; `-` is standard input.
 pub fn scenario(path: &str) -> Result<Scenario, Failure> {
+    let bytes = bytes(path)?;
+    let scenario = parse(&bytes).map_err(|e| refuse(path, &bytes, &e))?;
+    subjects(&scenario)?;
+    Ok(scenario)
+}
+
+/// The litmus test in a file; `-` is standard input.
+pub fn litmus(path: &str) -> Result<Test, Failure> {
+    let bytes = bytes(path)?;
+    // What is not UTF-8 is not ASCII either: the parser says where.
+    let text = String::from_utf8_lossy(&bytes);
+    shootdown_machine::litmus::parse(&text).map_err(|e| {
+        let e = ParseError {
+            line: e.place.line,
+            column: e.place.column,
+            offset: e.place.offset,
+            length: e.place.length,
+            message: e.message,
+            expected: e.expected,
+        };
+        refuse(path, text.as_bytes(), &e)
+    })
+}
+
+fn bytes(path: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = match path {
         "-" => std::io::stdin().read_to_end(&mut bytes),
         _ => std::fs::File::open(path).and_then(|mut f| f.read_to_end(&mut bytes)),
     };
     read.map_err(|e| miette!("cannot read {path}: {e}"))?;
-    let scenario = parse(&bytes).map_err(|e| refuse(path, &bytes, &e))?;
-    subjects(&scenario)?;
-    Ok(scenario)
+    Ok(bytes)
 }
 
 /// What is wrong with a file and where; with its text, unless that is nothing to look at.

@@ -4,6 +4,7 @@
 mod fuzz;
 mod input;
 mod list;
+mod litmus;
 mod replay;
 mod run;
 mod sabotage;
@@ -31,6 +32,8 @@ enum Command {
     Minimize(replay::MinimizeArgs),
     /// Ignore one TLBI, barrier, lock or store at a time, and see whether anybody notices.
     Sabotage(sabotage::Args),
+    /// Compare the machine with published verdicts on litmus tests of virtual memory.
+    Litmus(litmus::Args),
     /// Fuzz with libFuzzer: builds the instrumented target and runs it.
     Fuzz(fuzz::Args),
 }
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Minimize(args) => replay::minimize(&args),
         Command::Sabotage(args) => sabotage::sabotage(&args),
+        Command::Litmus(args) => litmus::litmus(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
     };
     match done {

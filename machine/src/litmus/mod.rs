@@ -3,6 +3,7 @@
 
 mod access;
 mod code;
+mod exceptions;
 mod explore;
 mod instr;
 mod layout;
@@ -15,6 +16,7 @@ mod threads;
 mod words;
 
 pub use code::*;
+pub use exceptions::{EXCEPTIONS, Exception};
 pub use explore::{Explored, Options, explore};
 pub use lex::{ParseError, Place as TextPlace};
 pub use parse::parse;
