@@ -109,6 +109,8 @@ pub enum Event {
         value: u64,
         site: Site,
     },
+    /// The load that follows gives an older value than memory has (only while tracing).
+    Stale { cpu: u8, word: Word, value: u64 },
     /// A TLBI was issued, under this VMID.
     Tlbi {
         cpu: u8,

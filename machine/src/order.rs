@@ -268,6 +268,7 @@ impl State {
         }
         let views = &mut self.cpus[cpu as usize].views;
         let own = views.buffer.iter().rev().find(|w| w.word == word);
+        let forwarded = own.is_some();
         let (value, time) = if let Some(own) = own {
             (own.value, own.view)
         } else if self.config.memory == Memory::Tso {
@@ -282,6 +283,10 @@ impl State {
             let newest = values.next().unwrap_or((now, 0));
             values.last().unwrap_or(newest)
         };
+        if self.tracing && time < self.history.time_of(word) && !forwarded {
+            self.events.push(Event::Stale { cpu, word, value });
+        }
+        let views = &mut self.cpus[cpu as usize].views;
         views.observe(word, time);
         views.seen = views.seen.max(time);
         // What the program's branches and addresses depend on is not known: on everything.

@@ -190,6 +190,12 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
             let detail = format!("{} is in memory", said.detail.trim_start_matches(":= "));
             (hardware(cpu, said.head, detail), at + 1)
         }
+        Event::Stale { cpu, word, value } => {
+            let act = Act::Load(word, Order::Relaxed);
+            let said = run.said(act, value, at);
+            let row = hardware(cpu, said.head, format!("{}, which is old", said.detail));
+            (row, at + 1)
+        }
         Event::Dropped {
             cpu,
             entry,

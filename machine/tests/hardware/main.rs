@@ -11,6 +11,7 @@ mod hints;
 mod in_flight;
 mod ipis;
 mod locks;
+mod memory;
 mod nested;
 mod overlap;
 mod rig;
