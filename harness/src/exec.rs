@@ -262,7 +262,10 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
             }
             let arrived =
                 (0..self.cpus.len() as u8).any(|cpu| self.machine.state_mut().deliver_ipi(cpu));
-            if arrived {
+            // A host that has taken a CPU away gives it back.
+            let cpus = 0..self.cpus.len() as u8;
+            if arrived || { cpus }.any(|cpu| self.machine.state_mut().resume(cpu)) {
+                self.judge();
                 continue;
             }
             match waiting {

@@ -100,7 +100,7 @@ pub fn sites(
 fn describe(state: &State, act: &Act) -> String {
     let name = crate::names::variable(state, act).map(|n| n.name);
     match (act, name) {
-        (Act::Tlbi(op), _) => format!("tlbi {}", op.kind.row().name),
+        (Act::Tlbi(op), _) => op.kind.to_string(),
         (Act::Dsb(kind), _) => format!("dsb {}", kind.name()),
         (Act::Store(..), Some(name)) => format!("{name} :="),
         (Act::Lock(_), Some(name)) => format!("lock {name}"),

@@ -129,6 +129,14 @@ pub enum Act {
     NewRoot(Space),
     /// Copies the page at the first address to the second.
     Copy(u64, u64),
+    /// TLBSYNC of x86: waits for this CPU's broadcast invalidations.
+    TlbSync,
+    /// SFENCE.W.INVAL of RISC-V: stores before, SINVAL.VMA after.
+    SfenceWInval,
+    /// SFENCE.INVAL.IR of RISC-V: waits for this hart's SINVAL.VMA.
+    SfenceInvalIr,
+    /// A remote fence by the SBI of RISC-V, on the harts of a mask.
+    RemoteFence(u8, Tlbi),
     /// Sends an inter-processor interrupt to a CPU.
     SendIpi(u8, u64),
     /// Waits until all IPIs this CPU sent have been handled.
@@ -157,6 +165,10 @@ impl Act {
             Act::FreeRcu(_) => "tlb_remove_table",
             Act::NewRoot(_) => "pgd_alloc",
             Act::Copy(..) => "copy",
+            Act::TlbSync => "tlbsync",
+            Act::SfenceWInval => "sfence.w.inval",
+            Act::SfenceInvalIr => "sfence.inval.ir",
+            Act::RemoteFence(..) => "tlbi",
             Act::SendIpi(..) => "ipi",
             Act::WaitIpi => "wait_ipi",
         }
@@ -170,6 +182,9 @@ impl Act {
                 | Act::Fence(_)
                 | Act::Dsb(_)
                 | Act::Isb
+                | Act::TlbSync
+                | Act::SfenceWInval
+                | Act::SfenceInvalIr
                 | Act::Lock(_)
                 | Act::Unlock(_)
                 | Act::Store(..)

@@ -127,6 +127,8 @@ switches! {
     OutOfContext "ooc" "a PE at EL2 may begin walks for the EL1&0 context in its registers (Arm errata 1165522, 1319367, 1530923)";
     Ets "ets" "FEAT_ETS2: a translation fault is ordered behind what its access is ordered behind";
     Inflight "inflight" "a walk outlives the context synchronization that replaced its context, until a DSB of its CPU (Arm ARM R_LFHQG)";
+    KeepGlobal "keepglobal" "INVLPG leaves global entries while CR4.PCIDE is set (Intel erratum; Linux ce0b15d11ad8)";
+    Svvptc "svvptc" "RISC-V: invalid descriptors are not cached (Svvptc)";
 }
 
 /// The switches that are on.
@@ -204,6 +206,9 @@ impl Config {
             // Of several entries for one address exactly one answers (Intel SDM vol. 3,
             // 4.10.2.2; RISC-V privileged specification, SFENCE.VMA).
             self.bbm = Bbm::NoAbort;
+            if self.arch == Arch::X86 && self.memory == Memory::Arm {
+                self.memory = Memory::Tso;
+            }
         }
         self
     }

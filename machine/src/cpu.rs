@@ -141,12 +141,14 @@ pub struct Cpu<'m> {
     id: u8,
 }
 
+/// Methods of [`Cpu`] that are steps.
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $act:expr;)*) => {
         $($(#[$doc])* #[track_caller]
         pub fn $name(self, $($arg: $ty),*) -> Step<'m, $ret> { self.step($act) })*
     };
 }
+pub(crate) use steps;
 
 impl<'m> Cpu<'m> {
     /// Its number.
@@ -160,7 +162,7 @@ impl<'m> Cpu<'m> {
     }
 
     #[track_caller]
-    fn step<T>(self, act: Act) -> Step<'m, T> {
+    pub(crate) fn step<T>(self, act: Act) -> Step<'m, T> {
         Step {
             cpu: self,
             act,
@@ -301,6 +303,11 @@ macro_rules! accesses {
 }
 
 impl<T: Value> Shared<T> {
+    /// Where it lies.
+    pub(crate) fn word(&self) -> Word {
+        self.word
+    }
+
     accesses! {
         /// READ_ONCE.
         read() -> T = |w| Act::Load(w, Order::Relaxed);
@@ -370,6 +377,11 @@ impl<'m> Boot<'m> {
     /// The machine.
     pub fn config(&self) -> Config {
         self.machine.state.borrow().config
+    }
+
+    /// Runs `f` on the machine's state.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.machine.state.borrow_mut())
     }
 
     /// Whether the defect of this name is to be built in.

@@ -141,6 +141,16 @@ pub enum Event {
     FaultLoop { cpu: u8, va: Va },
     /// The kernel says that an allocator ran dry or an invariant of its own is broken.
     Warn { cpu: u8, what: &'static str },
+    /// An instruction that the CPU refuses (#GP), and the kernel does not survive.
+    Illegal {
+        cpu: u8,
+        what: &'static str,
+        site: Site,
+    },
+    /// A walker has cached that nothing is mapped (only while tracing).
+    Absent { cpu: u8, entry: Entry, demand: bool },
+    /// The host took a virtual CPU off its core, or put it back (only while tracing).
+    Preempted { cpu: u8, off: bool },
     /// Every CPU that is not done waits for another.
     Deadlock { cpu: u8, act: Act },
     /// The run does not end.

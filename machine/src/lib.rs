@@ -17,8 +17,10 @@ mod mem;
 mod op;
 mod order;
 mod perform;
+mod regs;
 pub mod riscv;
 mod tlb;
+mod tlbi;
 mod walk;
 pub mod x86;
 

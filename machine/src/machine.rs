@@ -4,13 +4,15 @@
 use crate::act::Act;
 use crate::arch::Decoded;
 use crate::arm64::{Desc, HCR_VM, Reg, Regs, Share, Stage, Tlbi};
-use crate::config::{Config, Pick, Switch};
+use crate::config::{Arch, Config, Pick, Switch};
 use crate::event::{Drop, Event, Site};
 use crate::mem::{Memory, SLOTS, Use};
 use crate::op::{Space, Va};
 use crate::order::{History, Time, Views};
 use crate::tlb::{Entry, Life, Tlb};
 use crate::walk::{Context, El, Progress, Walk, level_size, slot_pa, tlbi_vmid};
+use crate::x86::Host;
+use crate::{riscv, x86};
 
 /// What a CPU will do next.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +86,14 @@ pub struct CpuState {
     pub(crate) dead: Vec<(Entry, Time)>,
     /// Which of several entries answers.
     pub pick: Pick,
+    /// A virtual CPU that its host has taken off its core.
+    pub preempted: bool,
+    /// Its host has looked for a flush to do, and not yet cleared the word.
+    pub(crate) resuming: bool,
+    /// A hart that no fence reaches.
+    pub(crate) offline: bool,
+    /// A remote fence is on its way.
+    pub(crate) fencing: bool,
     /// Ghost: what the port says it is in the middle of.
     pub phase: &'static str,
 }
@@ -124,6 +134,8 @@ pub struct State {
     pub history: History,
     /// CPUs.
     pub cpus: Vec<CpuState>,
+    /// What is under them.
+    pub(crate) host: Host,
     tlbs: Vec<Tlb>,
     /// Events since they were last taken.
     pub events: Vec<Event>,
@@ -190,8 +202,10 @@ impl State {
         let tlbs = config.tlb_of(config.cpus - 1) + 1;
         self.tlbs
             .resize_with(tlbs.max(self.tlbs.len()), Tlb::default);
+        self.host = Host::default();
         for tlb in &mut self.tlbs {
             tlb.entries.clear();
+            tlb.absent.clear();
         }
         self.events.clear();
         self.step = 0;
@@ -241,12 +255,19 @@ impl State {
     pub fn context(&self, cpu: u8, old: bool) -> Option<Context> {
         let regs = self.regs(cpu, old);
         let el = self.cpus[cpu as usize].el;
-        Context::of(&regs, el, self.config.switches.on(Switch::OutOfContext))
+        match self.config.arch {
+            Arch::Arm64 => Context::of(&regs, el, self.config.switches.on(Switch::OutOfContext)),
+            Arch::X86 => x86::context(&regs),
+            Arch::Riscv => riscv::context(&regs),
+        }
     }
 
     /// The context in a CPU's registers, whether or not its exception level uses it now.
     pub fn loaded(&self, cpu: u8) -> Option<Context> {
-        Context::of(&self.regs(cpu, false), El::Guest, true)
+        match self.config.arch {
+            Arch::Arm64 => Context::of(&self.regs(cpu, false), El::Guest, true),
+            _ => self.context(cpu, false),
+        }
     }
 
     /// The stage whose tables belong to the spaces.
@@ -325,8 +346,12 @@ impl State {
         }
     }
 
-    /// Ends walks that began under a context which is loaded no more.
+    /// Ends walks that began under a context which is loaded no more. On RISC-V only a fence
+    /// that covers them does.
     pub(crate) fn end_foreign_walks(&mut self, cpu: u8) {
+        if self.config.arch == Arch::Riscv {
+            return;
+        }
         let now = self.context(cpu, false);
         let c = &mut self.cpus[cpu as usize];
         if c.walk.is_some_and(|w| Some(w.ctx) != now) {
@@ -347,11 +372,27 @@ impl State {
         self.events.push(Event::Fill { cpu, entry, demand });
     }
 
+    /// Whether walkers may cache that nothing is mapped.
+    pub(crate) fn remembers_absence(&self) -> bool {
+        self.config.arch == Arch::Riscv && !self.config.switches.on(Switch::Svvptc)
+    }
+
+    /// Has a walker remember that nothing is mapped.
+    pub(crate) fn insert_absent(&mut self, cpu: u8, mut entry: Entry, demand: bool) {
+        self.next_entry += 1;
+        entry.id = self.next_entry;
+        let tlb = self.config.tlb_of(cpu);
+        self.tlbs[tlb].insert_absent(entry);
+        if self.tracing {
+            self.events.push(Event::Absent { cpu, entry, demand });
+        }
+    }
+
     /// One step of the walker of `cpu`, or a whole new walk if `steps` is `None`.
     /// Whether anything happened.
     pub fn walk(&mut self, cpu: u8, va: Va, old: bool, steps: Option<u8>) -> bool {
         let i = cpu as usize;
-        if steps == Some(0) {
+        if steps == Some(0) || self.cpus[i].preempted {
             return false;
         }
         let mut left = steps.map_or(u32::MAX, u32::from);
@@ -399,12 +440,29 @@ impl State {
             }
             !gone
         });
-        before != entries.len()
+        let mut evicted = before != entries.len();
+        let absent = &mut self.tlbs[self.config.tlb_of(cpu)].absent;
+        let before = absent.len();
+        absent.retain(|e| !va.is_some_and(|va| e.covers(va)));
+        evicted |= before != absent.len();
+        evicted
     }
 
     /// Sends a TLBI on its way. It is not even local until it is delivered, and that may
     /// be as late as the DSB that completes it (machine rule 11).
     pub(crate) fn issue(&mut self, cpu: u8, op: Tlbi, site: Site) {
+        let op = match self.config.arch {
+            Arch::X86 => match self.x86_operands(cpu, op, site) {
+                Some(op) => op,
+                None => return,
+            },
+            _ => op,
+        };
+        self.send(cpu, op, u8::MAX, site);
+    }
+
+    /// The same, to the CPUs of a mask if it is for others too.
+    pub(crate) fn send(&mut self, cpu: u8, op: Tlbi, to: u8, site: Site) {
         // Before an ISB, a write of VTTBR or HCR need not have reached the TLBI yet.
         let vmid = tlbi_vmid(&self.regs(cpu, true));
         self.next_tlbi += 1;
@@ -415,15 +473,19 @@ impl State {
             from: cpu,
             number,
         };
-        match op.kind.row().share {
+        let share = op.kind.row().share;
+        match share {
+            Share::Now => self.cost.tlbi_local += 1,
             Share::Local => {
                 self.cost.tlbi_local += 1;
                 self.cpus[cpu as usize].inbox.push(pending);
             }
             Share::Inner => {
                 self.cost.tlbi_broadcast += 1;
-                for c in &mut self.cpus {
-                    c.inbox.push(pending);
+                for (i, c) in self.cpus.iter_mut().enumerate() {
+                    if to >> i & 1 != 0 {
+                        c.inbox.push(pending);
+                    }
                 }
             }
         }
@@ -434,6 +496,14 @@ impl State {
             number,
             site,
         });
+        if share == Share::Now {
+            // x86: serializing. RISC-V: earlier stores are before later walks.
+            match self.config.arch {
+                Arch::Riscv => self.drain_all(cpu),
+                _ => self.memory_barrier(cpu),
+            }
+            self.apply(cpu, pending);
+        }
     }
 
     /// Delivers a TLBI on its way to `cpu`: the oldest, or the last to be issued. Nothing but
@@ -474,6 +544,8 @@ impl State {
             !gone
         });
         let removed = before - entries.len();
+        let absent = &mut self.tlbs[tlb].absent;
+        absent.retain(|e| !(e.cpu == cpu && e.hit_by(&p.op, p.vmid)));
         self.cost.entries_lost += removed as u64;
         let c = &mut self.cpus[cpu as usize];
         if c.walk.is_some_and(|w| w.hit_by(&p.op, p.vmid)) {
@@ -561,7 +633,12 @@ impl State {
     /// The IPI that a CPU must handle before its next step, if interrupts are not masked.
     pub fn take_ipi(&mut self, cpu: u8) -> Option<Ipi> {
         let c = &mut self.cpus[cpu as usize];
-        let ipi = (!c.irqs_off && !c.raised.is_empty()).then(|| c.raised.remove(0))?;
+        let ipi =
+            (!c.irqs_off && !c.preempted && !c.raised.is_empty()).then(|| c.raised.remove(0))?;
+        if self.config.arch == Arch::X86 {
+            // An interrupt drains the store buffer (Intel SDM vol. 3, 12.10).
+            self.memory_barrier(cpu);
+        }
         self.catch_up(cpu, ipi.sent);
         Some(ipi)
     }
@@ -587,6 +664,7 @@ impl State {
     pub fn blocked(&self, cpu: u8) -> bool {
         let c = &self.cpus[cpu as usize];
         match &c.next {
+            _ if c.preempted => true,
             None => false,
             Some(a) => match a.act {
                 Act::Lock(word) => self.mem.get(word) != 0 && !self.is_sabotaged(a),

@@ -3,6 +3,7 @@
 
 use crate::act::{Act, Dsb, Outcome};
 use crate::arm64::Stage;
+use crate::config::Arch;
 use crate::event::{Event, Site};
 use crate::machine::{Announced, CpuState, Ipi, State};
 use crate::mem::{Memory, SLOTS, Use};
@@ -81,10 +82,30 @@ impl State {
                 0
             }
             Act::Msr(reg, value) => {
-                self.cpus[c].unsynced.push((reg, value));
-                self.events.push(Event::Context { cpu });
+                match self.config.arch {
+                    Arch::Arm64 => {
+                        self.cpus[c].unsynced.push((reg, value));
+                        self.events.push(Event::Context { cpu });
+                    }
+                    Arch::X86 => self.mov_cr(cpu, reg, value, a.site),
+                    Arch::Riscv => self.set_satp(cpu, value),
+                }
                 0
             }
+            Act::TlbSync => {
+                self.memory_barrier(cpu);
+                self.complete(cpu, true);
+                0
+            }
+            Act::SfenceWInval => {
+                self.drain_all(cpu);
+                0
+            }
+            Act::SfenceInvalIr => {
+                self.complete(cpu, false);
+                0
+            }
+            Act::RemoteFence(harts, op) => return self.remote_fence(cpu, harts, op, a.site),
             Act::EnterGuest | Act::ExitGuest => {
                 let guest = a.act == Act::EnterGuest;
                 self.cpus[c].el = if guest { El::Guest } else { El::Host };
@@ -95,7 +116,14 @@ impl State {
                 self.events.push(Event::Context { cpu });
                 0
             }
-            Act::Access(va, access) => return self.access(cpu, va, access),
+            Act::Access(va, access) => {
+                let outcome = self.access(cpu, va, access);
+                let fault = outcome.is_some_and(|outcome| outcome != Outcome::Done as u64);
+                if fault && self.config.arch == Arch::X86 {
+                    self.x86_page_fault(cpu, va, a.site);
+                }
+                return outcome;
+            }
             Act::SendIpi(target, message) => {
                 self.cost.ipi += 1;
                 self.cpus[c].unacked += 1;
@@ -230,6 +258,9 @@ impl State {
         let found = self
             .tlb(cpu)
             .lookup(cpu, ctx.tags, Stage::One, va, self.config.bbm, pick);
+        if self.remembers_absence() && self.answers_absent(cpu, ctx.tags, va, &found) {
+            return Some(self.end_access(cpu, va, access, Outcome::Translation));
+        }
         match found {
             Found::Hit(entry) => {
                 let outcome = permitted(&entry, access == Access::Write);

@@ -6,9 +6,13 @@ use crate::config::{Bbm, Pick};
 use crate::event::Drop;
 use crate::op::{Space, Va};
 use crate::order::Time;
+use crate::tlbi::Tables;
 
 /// Entries that one TLB holds; the oldest makes room.
 pub const CAPACITY: usize = 24;
+
+/// Absences that one TLB remembers.
+const ABSENCES: usize = 8;
 
 /// The VMID of entries of VHE's host regime (EL2&0), which has none.
 pub const HOST_REGIME: u16 = u16::MAX;
@@ -124,6 +128,8 @@ impl Entry {
                     && !self.global
                     && self.asid == op.asid_field();
             }
+            Scope::NonGlobal => return !self.global,
+            Scope::VaOwn if self.global || self.asid != op.asid_field() => return false,
             Scope::Va => {
                 let asid = self.global || self.asid == op.asid_field();
                 if self.stage != Stage::One || !asid {
@@ -132,7 +138,10 @@ impl Entry {
             }
             Scope::VaAllAsid if self.stage != Stage::One => return false,
             Scope::Ipa if self.stage != Stage::Two => return false,
-            Scope::VaAllAsid | Scope::Ipa => {}
+            Scope::VaAllAsid | Scope::VaOwn | Scope::Ipa => {}
+        }
+        if row.tables == Tables::All && !self.leaf {
+            return self.vmid == vmid;
         }
         let (start, len) = op.span();
         let level = match op.ttl() {
@@ -142,7 +151,7 @@ impl Entry {
             Ttl::Level(level) => self.level < level,
         };
         self.vmid == vmid
-            && (self.leaf || !row.last)
+            && (self.leaf || !row.last())
             && level
             && self.va < start + len
             && start < self.va + self.size
@@ -165,6 +174,9 @@ pub enum Found {
 pub struct Tlb {
     /// Its entries, oldest first.
     pub entries: Vec<Entry>,
+    /// Addresses at which walkers have found nothing, where the architecture lets them
+    /// remember that: entries that map nothing, oldest first.
+    pub absent: Vec<Entry>,
 }
 
 impl Tlb {
@@ -203,6 +215,15 @@ impl Tlb {
             .filter(fits)
             .max_by_key(|e| e.level)
             .copied()
+    }
+
+    /// Remembers that nothing is mapped.
+    pub fn insert_absent(&mut self, entry: Entry) {
+        self.absent.retain(|e| !e.same_key(&entry));
+        if self.absent.len() == ABSENCES {
+            self.absent.remove(0);
+        }
+        self.absent.push(entry);
     }
 
     /// Stores an entry. Gives the one that had its place, or the oldest of a full TLB, which

@@ -5,12 +5,14 @@
 use crate::act::Outcome;
 use crate::arch::{self, Decoded};
 use crate::arm64::{Desc, HCR_TGE, HCR_VM, Regs, Scope, Stage, Tlbi, Ttl, ttbr};
+use crate::config::Arch;
 use crate::event::Event;
 use crate::machine::State;
 use crate::mem::{BITS, SLOTS, Use};
 use crate::op::{PAGE, Va};
 use crate::order::Time;
 use crate::tlb::{Entry, Found, HOST_REGIME, Life, Tags};
+use crate::tlbi::Tables;
 
 /// The exception level that matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -325,6 +327,11 @@ impl Walk {
             owner: self.owner,
             demand: self.demand,
         });
+        let desc = if s.config.arch == Arch::X86 {
+            s.x86_uses(cpu, at, desc)
+        } else {
+            desc
+        };
         let found = |is| Leaf {
             desc,
             desc_pa: at,
@@ -334,6 +341,17 @@ impl Walk {
         };
         let leaf = match s.config.arch.decode(stage, level, desc) {
             Decoded::Leaf(is) if is.accessed => found(is),
+            Decoded::Invalid if s.remembers_absence() => {
+                let nothing = arch::Leaf {
+                    pa: 0,
+                    writable: false,
+                    global: false,
+                    accessed: false,
+                };
+                let entry = self.entry(s, cpu, stage, true, found(nothing));
+                s.insert_absent(cpu, entry, self.demand);
+                return Progress::Fault;
+            }
             Decoded::Leaf(_) | Decoded::Invalid => return Progress::Fault,
             Decoded::Table(pa) => {
                 let is = arch::Leaf {
@@ -448,10 +466,13 @@ impl Walk {
             Scope::All => return true,
             Scope::VmBoth | Scope::Vm => return tags.vmid == vmid,
             Scope::Asid => return tags.vmid == vmid && tags.asid == op.asid_field(),
+            Scope::NonGlobal => return true,
+            _ if row.tables == Tables::All && tags.asid == op.asid_field() => return true,
+            Scope::VaOwn if tags.asid != op.asid_field() => return false,
             Scope::Va if self.ctx.stage1 != 0 && tagged && tags.asid != op.asid_field() => {
                 return false;
             }
-            Scope::Va | Scope::VaAllAsid => self.va,
+            Scope::Va | Scope::VaOwn | Scope::VaAllAsid => self.va,
             Scope::Ipa if self.ctx.stage2 == 0 => return false,
             Scope::Ipa => match (self.next, self.leaf2.or(self.table)) {
                 (_, Some(leaf)) => leaf.input,
@@ -489,7 +510,7 @@ impl Walk {
         let (start, len) = op.span();
         let first = addr / size * size;
         let covered = first < start + len && start < first + size;
-        tags.vmid == vmid && covered && level && (leaf.is_some() || !row.last)
+        tags.vmid == vmid && covered && level && (leaf.is_some() || !row.last())
     }
 
     /// Whether a descriptor is one of the root table's, so that nothing led to it.

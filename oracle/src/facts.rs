@@ -5,8 +5,8 @@ use crate::reference::Reference;
 use crate::summary::Summary;
 use shootdown_machine::arm64::{Desc, Scope, Share, Stage, Tlbi, Ttl};
 use shootdown_machine::{
-    Config, Context, Decoded, Done, Dsb, Entry, Event, Life, Op, PAGE, Page, Site, Space, State,
-    Use, Va, level_size,
+    Arch, Config, Context, Decoded, Done, Dsb, Entry, Event, Life, Op, PAGE, Page, Site, Space,
+    State, Use, Va, level_size,
 };
 
 /// A descriptor that lost something, and what its CPU has done about it since.
@@ -195,9 +195,10 @@ impl Facts {
         self.summary.end(space, op, cpu, index, done);
     }
 
-    /// A store that takes something away from a space's live tables is owed a TLBI.
+    /// A store that takes something away from a space's live tables is owed a TLBI. Of other
+    /// architectures than arm64 the protocol differs; there, only what comes of it is judged.
     fn changed(&mut self, state: &State, cpu: u8, pa: u64, old: Desc, new: Desc, site: Site) {
-        if !old.valid() {
+        if !old.valid() || state.config.arch != Arch::Arm64 {
             return;
         }
         let Use::Table(Some(life)) = state.mem.frame(pa).usage else {
@@ -244,7 +245,7 @@ impl Facts {
             let by_addr = op.by_addr();
             let (start, len) = op.span();
             let inside = start < debt.va + level_size(debt.level) && debt.va < start + len;
-            if (by_addr && !inside) || (row.last && !debt.leaf) {
+            if (by_addr && !inside) || (row.last() && !debt.leaf) {
                 continue;
             }
             let level = match op.ttl() {

@@ -73,6 +73,7 @@ pub enum On {
     DoubleFree,
     FaultLoop,
     Warn,
+    Illegal,
     Deadlock,
     Livelock,
 }
@@ -92,6 +93,7 @@ impl On {
             Event::DoubleFree { .. } => On::DoubleFree,
             Event::FaultLoop { .. } => On::FaultLoop,
             Event::Warn { .. } => On::Warn,
+            Event::Illegal { .. } => On::Illegal,
             Event::Deadlock { .. } => On::Deadlock,
             Event::Livelock => On::Livelock,
             _ => return None,

@@ -9,7 +9,7 @@ use super::text;
 use super::topic::{Topic, read};
 use super::words::{self, site, space};
 use crate::names::{self, Role};
-use shootdown_machine::arm64::{Reg, ttbr};
+use shootdown_machine::arm64::Reg;
 use shootdown_machine::{Act, Entry, Event, Life, Use};
 
 /// What the history comes to, for the sentence that sums it up.
@@ -109,12 +109,14 @@ fn loading(
     let begun = |i: &usize| match *run.event(*i) {
         Event::Did {
             cpu: c,
-            act: Act::Msr(Reg::Ttbr0 | Reg::Vttbr, value),
+            act: Act::Msr(reg, value),
             ..
-        } if c == cpu => match run.tables.usage(ttbr::table(value), *i) {
-            Use::Table(life) => life == e.owner,
-            _ => false,
-        },
+        } if c == cpu && Reg::ROOTS.contains(&reg) => {
+            match run.tables.usage(reg.table(value), *i) {
+                Use::Table(life) => life == e.owner,
+                _ => false,
+            }
+        }
         _ => false,
     };
     let Some(at) = (0..fill).rev().find(begun) else {
@@ -194,12 +196,8 @@ fn unsynced(run: &Run<'_>, cpu: u8, at: usize) -> bool {
 /// Whose table is in a CPU's registers.
 fn owner_loaded(run: &Run<'_>, cpu: u8, at: usize) -> Option<Life> {
     let regs = run.regs(cpu, at);
-    let table = if run.virtualized() {
-        regs.vttbr
-    } else {
-        regs.ttbr0
-    };
-    match run.tables.usage(ttbr::table(table), at) {
+    let (reg, _) = regs.selectors(run.state.config.arch);
+    match run.tables.usage(reg.table(regs.get(reg)), at) {
         Use::Table(life) => life,
         _ => None,
     }

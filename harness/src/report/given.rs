@@ -8,7 +8,6 @@ use super::topic::Topic;
 use super::words::{self, site, space};
 use crate::names::{self, Role};
 use core::ops::Range;
-use shootdown_machine::arm64::{Reg, ttbr};
 use shootdown_machine::{Act, Entry, Event, Use};
 
 /// The number of an entry's tag.
@@ -57,18 +56,15 @@ pub fn given(
         points.wrong = Some((w.at, text));
     }
     let Some(cpu) = topic.cpu else { return };
-    let regs: &[Reg] = if run.virtualized() {
-        &[Reg::Vttbr]
-    } else {
-        &[Reg::Ttbr0]
-    };
-    if let Some(at) = run.msr(cpu, regs, run.trace.len())
+    let regs = run.regs(cpu, run.trace.len());
+    let (root, _) = regs.selectors(run.state.config.arch);
+    if let Some(at) = run.msr(cpu, &[root], run.trace.len())
         && let Event::Did {
             act: Act::Msr(_, value),
             site: s,
             ..
         } = *run.event(at)
-        && run.tables.usage(ttbr::table(value), at) == Use::Table(topic.user)
+        && run.tables.usage(root.table(value), at) == Use::Table(topic.user)
     {
         let text = format!(
             "cpu{cpu} loads it for {}: {} ({}).",

@@ -4,9 +4,8 @@
 use super::run::Run;
 use super::text;
 use super::topic::Topic;
-use super::words::site;
+use super::words::{site, tag_name};
 use crate::names::{self, Role};
-use shootdown_machine::arm64::{Reg, ttbr};
 use shootdown_machine::{Act, Event, Life, Site};
 
 /// Items of a history, not yet in order.
@@ -82,26 +81,22 @@ pub fn by(run: &Run<'_>, cpu: u8, at: usize) -> String {
 pub fn loaded(run: &Run<'_>, cpu: u8, at: usize) -> String {
     let regs = run.regs(cpu, at);
     let name = |pa: u64| run.table(pa, at).replace("reserved", "the reserved table");
-    if run.virtualized() {
-        let table = name(ttbr::table(regs.vttbr));
-        format!("{table} and vmid {} in VTTBR", ttbr::tag(regs.vttbr))
+    let (root, tagged) = regs.selectors(run.state.config.arch);
+    let table = name(root.table(regs.get(root)));
+    let (tag, kind) = (tag_of(run, cpu, at), tag_name(root));
+    if root == tagged {
+        format!("{table} and {kind} {tag} in {}", root.name())
     } else {
-        let table = name(ttbr::table(regs.ttbr0));
-        format!(
-            "{table} in TTBR0 and asid {} in TTBR1",
-            ttbr::tag(regs.ttbr1)
-        )
+        let (root, tagged) = (root.name(), tagged.name());
+        format!("{table} in {root} and {kind} {tag} in {tagged}")
     }
 }
 
 /// The tag in a CPU's registers, if a table of a space is loaded.
 pub fn tag_of(run: &Run<'_>, cpu: u8, at: usize) -> u16 {
     let regs = run.regs(cpu, at);
-    if run.virtualized() {
-        ttbr::tag(regs.vttbr)
-    } else {
-        ttbr::tag(regs.ttbr1)
-    }
+    let (_, reg) = regs.selectors(run.state.config.arch);
+    reg.tag(regs.get(reg)).unwrap_or(0)
 }
 
 /// What the allocator believes that a CPU uses, if that is not what its registers say:
@@ -198,8 +193,7 @@ pub fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
             ..
         } = *event
         {
-            let tagged =
-                matches!(reg, Reg::Ttbr1 | Reg::Vttbr) && topic.tags.contains(&ttbr::tag(value));
+            let tagged = reg.tag(value).is_some_and(|tag| topic.tags.contains(&tag));
             if tagged {
                 let value = run.register(reg, value, at);
                 history.add(

@@ -4,7 +4,7 @@
 use super::run::{Run, Span, Write};
 use super::topic::Topic;
 use crate::names::{self, Role};
-use shootdown_machine::arm64::{Reg, Share, ttbr};
+use shootdown_machine::arm64::{Reg, Share};
 use shootdown_machine::{Act, Event, Op, Use};
 
 /// Whether a history tells of a step, or of what it brought about: those events come before
@@ -128,18 +128,16 @@ fn loads(run: &Run<'_>, topic: &Topic, cpu: u8, reg: Reg, value: u64, at: usize)
         .entry
         .is_none_or(|e| run.holders(&e).contains(&cpu) || topic.cpu == Some(cpu));
     let old = run.regs(cpu, at.saturating_sub(1));
-    let old = match reg {
-        Reg::Ttbr0 => old.ttbr0,
-        Reg::Ttbr1 => old.ttbr1,
-        Reg::Vttbr => old.vttbr,
-        Reg::Hcr => return false,
-    };
+    if matches!(reg, Reg::Hcr | Reg::Cr4) {
+        return false;
+    }
+    let old = old.get(reg);
     let concerned = |value: u64| {
-        let owner = match run.tables.usage(ttbr::table(value), at) {
+        let owner = match run.tables.usage(reg.table(value), at) {
             Use::Table(life) => life,
             _ => None,
         };
-        let tagged = reg != Reg::Ttbr0 && topic.tags.contains(&ttbr::tag(value));
+        let tagged = reg.tag(value).is_some_and(|tag| topic.tags.contains(&tag));
         tagged || owner.is_some_and(|l| topic.spaces.contains(&l.space))
     };
     holds && (concerned(value) || concerned(old))

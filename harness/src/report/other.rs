@@ -74,7 +74,7 @@ fn contexts(run: &Run<'_>, topic: &Topic, out: &mut String) {
         if !topic.spaces.contains(&life.space) {
             continue;
         }
-        if let Some(at) = run.msr(cpu, &[Reg::Ttbr0, Reg::Vttbr], run.trace.len()) {
+        if let Some(at) = run.msr(cpu, Reg::ROOTS, run.trace.len()) {
             h.add(
                 at,
                 format!(

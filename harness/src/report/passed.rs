@@ -57,12 +57,15 @@ fn why_not(e: &Entry, f: &Flush) -> (String, bool) {
     let row = f.op.kind.row();
     let (start, len) = f.op.span();
     let here = !f.op.by_addr() || (e.va < start + len && start < e.va + e.size);
-    let by_asid = matches!(row.scope, Scope::Asid | Scope::Va);
+    let by_asid = matches!(row.scope, Scope::Asid | Scope::Va | Scope::VaOwn);
     if row.scope != Scope::All && f.vmid != e.vmid {
         return (
             format!("it is for vmid {}, not {}", f.vmid, e.vmid),
             here && f.op.by_addr(),
         );
+    }
+    if e.global && matches!(row.scope, Scope::Asid | Scope::VaOwn | Scope::NonGlobal) {
+        return ("it leaves global entries".into(), here && f.op.by_addr());
     }
     if by_asid && !(row.scope == Scope::Va && e.global) && f.op.asid_field() != e.asid {
         let text = format!("it is for asid {}, not {}", f.op.asid_field(), e.asid);
@@ -80,7 +83,7 @@ fn why_not(e: &Entry, f: &Flush) -> (String, bool) {
         }
         _ => {}
     }
-    if row.last && !e.leaf {
+    if row.last() && !e.leaf {
         return (
             "it removes leaves only, and this is a walk-cache entry".into(),
             true,

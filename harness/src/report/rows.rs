@@ -213,6 +213,20 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
             };
             (shown, at + 1)
         }
+        Event::Illegal { cpu, what, .. } => {
+            (hardware(cpu, format!("#GP: {what}"), String::new()), at + 1)
+        }
+        Event::Absent { cpu, entry, .. } => {
+            let what = format!("nothing at {:#x}", entry.va);
+            (hardware(cpu, what, "is cached".into()), at + 1)
+        }
+        Event::Preempted { cpu, off } => {
+            let what = if off { "preempted" } else { "resumed" };
+            (
+                hardware(cpu, format!("{what} by the host"), String::new()),
+                at + 1,
+            )
+        }
         Event::Warn { cpu, what } => (
             hardware(cpu, format!("WARN: {what}"), String::new()),
             at + 1,

@@ -4,6 +4,7 @@
 use super::run::{Run, after};
 use crate::names;
 use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Reg, Stage, ttbr};
+use shootdown_machine::x86;
 use shootdown_machine::{
     Access, Act, Decoded, Entry, Life, Outcome, PAGE, Rmw, Site, Use, Va, Word,
 };
@@ -65,6 +66,15 @@ pub fn level(level: u8) -> &'static str {
         2 => "pmd",
         1 => "pud",
         _ => "pgd",
+    }
+}
+
+/// What the tag in a register is called.
+pub fn tag_name(reg: Reg) -> &'static str {
+    match reg {
+        Reg::Vttbr => "vmid",
+        Reg::Cr3 => "pcid",
+        _ => "asid",
     }
 }
 
@@ -162,6 +172,20 @@ impl Run<'_> {
                 0 => "0".into(),
                 _ => "VM|TGE (host)".into(),
             },
+            Reg::Cr3 => {
+                let keep = if value & x86::NOFLUSH != 0 {
+                    ", noflush"
+                } else {
+                    ""
+                };
+                let (pcid, table) = (reg.tag(value).unwrap_or(0), reg.table(value));
+                format!("{}, pcid {pcid}{keep}", self.table(table, at))
+            }
+            Reg::Cr4 => format!("{value:#x}"),
+            Reg::Satp => {
+                let (asid, table) = (reg.tag(value).unwrap_or(0), reg.table(value));
+                format!("{}, asid {asid}", self.table(table, at))
+            }
         }
     }
 
@@ -254,6 +278,8 @@ impl Run<'_> {
             }
             Act::NewRoot(s) => format!("alloc a pgd of {s}"),
             Act::Copy(from, to) => format!("copy {from:#x} to {to:#x}"),
+            Act::TlbSync | Act::SfenceWInval | Act::SfenceInvalIr => act.word().into(),
+            Act::RemoteFence(harts, op) => format!("{op} on harts {harts:#x}"),
             Act::SendIpi(cpu, _) => format!("ipi to cpu{cpu}"),
             Act::WaitIpi => "wait for the ipis".into(),
         }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The architecture as pure functions: descriptors, registers, TLB invalidation.
+//! Armv8-A as pure functions. Registers and TLB invalidation are in tables that serve every
+//! architecture; their arm64 part can be had from here.
 
 mod desc;
-mod regs;
-mod tlbi;
 
+pub use crate::regs::{HCR_TGE, HCR_VM, Reg, Regs, ttbr};
+pub use crate::tlbi::{KINDS, Kind, Row, Scope, Share, Tlbi, Ttl};
 pub use desc::{Desc, Stage};
-pub use regs::{HCR_TGE, HCR_VM, Reg, Regs, ttbr};
-pub use tlbi::{KINDS, Kind, Row, Scope, Share, Tlbi, Ttl};

@@ -6,7 +6,8 @@ use super::parse::{Parser, inputs, reg, register};
 use super::{Ap, Barrier, Base, Desc, Elr, Instr, Loc, Name, Of, Pte, Reg, Root, Syndrome};
 use super::{TableId, Test, Value};
 use crate::Order;
-use crate::arm64::{KINDS, Kind, Scope, Stage};
+use crate::arm64::{KINDS, Kind, Row, Scope, Stage};
+use crate::config::Arch;
 use crate::op::{BLOCK_PAGES, PAGE};
 
 /// What instructions begin with, besides a register and `[`.
@@ -119,13 +120,14 @@ impl<'a> Parser<'a> {
 
     fn tlbi(&mut self, line: &mut Line<'a>) -> Parsed<Instr> {
         let word = line.word();
-        let plain = KINDS.iter().zip(Kind::ALL).filter(|(row, _)| !row.range);
+        let arm = |row: &Row| row.arch == Arch::Arm64 && !row.range;
+        let plain = KINDS.iter().zip(Kind::ALL).filter(|(row, _)| arm(row));
         let (words, kinds): (Vec<&str>, Vec<Kind>) = plain.map(|(r, k)| (r.name, *k)).unzip();
         let kind = word.one_of(&words, &kinds)?;
         let of: Option<&[Of]> = match kind.row().scope {
-            Scope::Va | Scope::VaAllAsid => Some(&[Of::Virtual]),
+            Scope::Va | Scope::VaOwn | Scope::VaAllAsid => Some(&[Of::Virtual]),
             Scope::Ipa => Some(inputs(Stage::Two)),
-            Scope::All | Scope::Vm | Scope::VmBoth | Scope::Asid => None,
+            _ => None,
         };
         let page = match of {
             Some(of) => {

@@ -73,22 +73,23 @@ impl Rig {
     fn boot_on(machine: Machine, config: Config, stage: Stage) -> Rig {
         machine.reset(config);
         let boot = Boot::new(&machine, None);
+        let arch = boot.config().arch;
         for space in [A, B] {
             let mut table = boot.root(space);
             for level in boot.config().first_level()..2 {
                 let next = boot.table(space);
-                boot.set(slot_pa(table, level, 0), Desc::table(next));
+                boot.set(slot_pa(table, level, 0), arch.table(next));
                 table = next;
             }
             let ptes = boot.table(space);
-            boot.set(slot_pa(table, 2, 0), Desc::table(ptes));
+            boot.set(slot_pa(table, 2, 0), arch.table(ptes));
             for i in 0..2 {
                 let pa = boot.page(space, initial_page(space, i));
-                let desc = Desc::leaf(stage, 3, pa, true);
+                let desc = arch.leaf(stage, 3, pa, true);
                 boot.set(slot_pa(ptes, 3, i as u64 * PAGE), desc);
             }
             let pa = boot.block(space, initial_page(space, BLOCK_PAGES));
-            let desc = Desc::leaf(stage, 2, pa, true);
+            let desc = arch.leaf(stage, 2, pa, true);
             boot.set(slot_pa(table, 2, BLOCK_PAGES as u64 * PAGE), desc);
         }
         if stage == Stage::Two {
@@ -167,7 +168,8 @@ impl Rig {
     pub fn pa(&self, space: Space, va: Va) -> u64 {
         let leaf = self.machine.state().translate(space, va);
         let (level, _, desc) = leaf.expect("a leaf");
-        desc.addr() + va % shootdown_machine::level_size(level)
+        let pa = self.machine.state().decode(level, desc).pa();
+        pa.expect("an address") + va % shootdown_machine::level_size(level)
     }
 
     pub fn desc(&self, pa: u64) -> Desc {

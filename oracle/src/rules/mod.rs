@@ -11,6 +11,7 @@ pub mod frame_freed_twice;
 pub mod livelock;
 pub mod matches_reference;
 pub mod no_conflicting_entries;
+pub mod no_illegal_instruction;
 pub mod no_lost_mapping;
 pub mod no_lost_write;
 pub mod no_use_after_unmap;
@@ -44,6 +45,7 @@ pub const RULES: &[&Rule] = &[
     &no_lost_write::RULE,
     &no_walk_of_freed_table::RULE,
     &frame_freed_twice::RULE,
+    &no_illegal_instruction::RULE,
     &unique_asid_per_cpu::RULE,
     &unique_asid_all_cpus::RULE,
     &unique_vmid_per_cpu::RULE,
