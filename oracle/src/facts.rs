@@ -299,9 +299,12 @@ impl Facts {
         })
     }
 
-    /// The same for one CPU.
+    /// The same for one CPU. A virtual CPU that its host has taken away uses nothing.
     pub fn settled_on(&self, state: &State, cpu: u8) -> Option<(Life, Context)> {
         let running = &self.cpus[cpu as usize];
+        if state.cpus[cpu as usize].preempted {
+            return None;
+        }
         let life = running.life.filter(|_| !running.switching)?;
         Some((life, state.context(cpu, false)?))
     }

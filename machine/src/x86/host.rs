@@ -93,6 +93,8 @@ impl State {
         self.cpus[c].preempted = false;
         self.cpus[c].resuming = false;
         self.note(cpu);
+        // It uses its context again: judges look anew.
+        self.events.push(Event::Context { cpu });
         true
     }
 
