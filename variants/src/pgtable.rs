@@ -170,7 +170,8 @@ impl<F: Flush> PageTables<F> {
     /// makes it visible to walkers.
     async fn set_desc(&self, cpu: Cpu<'_>, at: u64, desc: Desc) {
         cpu.pte_write_release(at, desc).await;
-        // Unnoticed: under sc a store is visible to walkers at once.
+        // Unnoticed: a walker that the store is late for makes one more fault, whose handler
+        // waits for the lock, and with it for the store.
         cpu.dsb(Dsb::Ishst).await;
     }
 

@@ -268,7 +268,7 @@ impl Asids {
 
     /// `local_flush_tlb_all`.
     pub async fn local_flush_tlb_all(&self, cpu: Cpu<'_>) {
-        // Unnoticed: under sc a store is visible to walkers at once.
+        // Unnoticed: descriptors are changed under locks, whose release makes them visible.
         cpu.dsb(Dsb::Nshst).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
         // Unnoticed: the DSB at the end of the switch completes the TLBI too, before any access.

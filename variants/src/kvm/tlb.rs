@@ -62,7 +62,8 @@ impl Stage2Flush {
 
     /// `__kvm_tlb_flush_vmid_ipa_nsh`: this CPU only.
     async fn flush_vmid_ipa_nsh(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, ttl: Ttl) {
-        // Unnoticed: under sc a store is visible to walkers at once.
+        // Unnoticed: the worst is one more fault, whose handler waits for the lock that the store
+        // is made under.
         cpu.dsb(Dsb::Nshst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
         cpu.tlbi(Tlbi::addr(Kind::Ipas2e1, ipa, 0, ttl)).await;
@@ -118,7 +119,8 @@ impl Flush for Stage2Flush {
 
     /// Everything of the VMID, on this CPU (Arm ARM, D8.14.3).
     async fn conflict(&self, cpu: Cpu<'_>, vm: Space) {
-        // Unnoticed: under sc a store is visible to walkers at once.
+        // Unnoticed: the worst is one more fault, whose handler waits for the lock that the store
+        // is made under.
         cpu.dsb(Dsb::Nshst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalls12e1)).await;

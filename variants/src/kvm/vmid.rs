@@ -134,7 +134,7 @@ impl Vmids {
 
     /// Broadcast: a VMID that is free from here on is in no TLB.
     async fn __kvm_flush_vm_context(&self, cpu: Cpu<'_>) {
-        // Unnoticed: under sc a store is visible to walkers at once.
+        // Unnoticed: descriptors are changed under locks, whose release makes them visible.
         cpu.dsb(Dsb::Ishst).await;
         cpu.tlbi(Tlbi::all(Kind::Alle1is)).await;
         cpu.dsb(Dsb::Ish).await;

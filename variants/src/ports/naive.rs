@@ -21,7 +21,7 @@ impl<const CANARY: bool> FlushAll<CANARY> {
     }
 
     async fn here(&self, cpu: Cpu<'_>) {
-        // Unnoticed: under sc a store is visible to walkers at once.
+        // Unnoticed: descriptors are changed under locks, whose release makes them visible.
         cpu.dsb(Dsb::Nshst).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
         cpu.dsb(Dsb::Nsh).await;
