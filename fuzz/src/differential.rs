@@ -74,6 +74,10 @@ pub fn init() {
         let names: Vec<_> = session.subjects.iter().map(Subject::name).collect();
         eprintln!("INFO: variants: {}", names.join(" "));
     });
+    let fixed = crate::fixed().words();
+    if !fixed.is_empty() {
+        eprintln!("INFO: machine: {}", fixed.join(" "));
+    }
 }
 
 /// One run. Panics with a finding. The variants that the scenario names, and what it

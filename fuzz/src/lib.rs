@@ -10,7 +10,29 @@ pub mod text;
 use arbitrary::{Arbitrary, Unstructured};
 use core::fmt;
 use fastrand::Rng;
+use shootdown::fixed::Fixed;
 use shootdown::scenario::{self, Scenario};
+use std::sync::OnceLock;
+
+/// What the environment fixes about every machine. Ends the process with status 2 where there
+/// is no such model or switch: this is bad input to the fuzzer and no finding.
+pub(crate) fn fixed() -> Fixed {
+    static FIXED: OnceLock<Fixed> = OnceLock::new();
+    *FIXED.get_or_init(|| match Fixed::of_environment() {
+        Ok(fixed) => fixed,
+        Err(message) => {
+            eprintln!("{message}");
+            std::process::exit(2);
+        }
+    })
+}
+
+/// The scenario that bytes stand for here.
+fn read(bytes: &[u8]) -> Scenario {
+    let mut scenario = scenario::decode(bytes);
+    fixed().apply(&mut scenario);
+    scenario
+}
 
 /// A scenario from any bytes, which libFuzzer shows as its text.
 pub struct Input(pub Scenario);
@@ -18,11 +40,11 @@ pub struct Input(pub Scenario);
 impl<'a> Arbitrary<'a> for Input {
     fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
         let all = u.len();
-        Ok(Input(scenario::decode(u.bytes(all)?)))
+        Ok(Input(read(u.bytes(all)?)))
     }
 
     fn arbitrary_take_rest(u: Unstructured<'a>) -> arbitrary::Result<Self> {
-        Ok(Input(scenario::decode(u.take_rest())))
+        Ok(Input(read(u.take_rest())))
     }
 }
 
@@ -74,10 +96,11 @@ pub fn crossover(a: &[u8], b: &[u8], out: &mut [u8], seed: u32) -> usize {
 }
 
 /// Writes the text of a scenario without variants or verdict, since the target decides
-/// them. What does not fit loses slots from its end.
+/// them, but with the machine that it decides: an artifact is replayed without it. What does not fit loses slots from its end.
 fn write(mut scenario: Scenario, out: &mut [u8]) -> usize {
     scenario.variants.clear();
     scenario.expect = None;
+    fixed().apply(&mut scenario);
     let mut text = Vec::with_capacity(1024);
     loop {
         scenario::print_into(&scenario, &mut text);

@@ -10,6 +10,7 @@ pub mod coverage;
 pub mod exec;
 pub mod explore;
 pub mod findings;
+pub mod fixed;
 pub mod litmus;
 pub mod minimize;
 mod names;

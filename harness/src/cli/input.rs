@@ -3,10 +3,11 @@
 
 use super::Failure;
 use crate::check::Subject;
+use crate::fixed::{self, Fixed};
 use crate::scenario::{ParseError, Scenario, parse};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, miette};
-use shootdown_machine::Switch;
 use shootdown_machine::litmus::Test;
+use shootdown_machine::{Memory, Switch, Switches};
 use std::io::Read as _;
 
 /// Longer lines are not shown.
@@ -84,17 +85,25 @@ pub fn named(names: &[String]) -> Result<Vec<Subject>, Failure> {
         .collect()
 }
 
-/// The architectural choice that an option names.
-///
-/// # Errors
-/// A sentence with every name there is.
-pub fn switch(name: &str) -> Result<Switch, String> {
-    let known = Switch::ALL.iter().find(|s| s.word() == name);
-    known.copied().ok_or_else(|| {
-        let all: Vec<&str> = Switch::ALL.iter().map(|s| s.word()).collect();
-        format!(
-            "there is no switch of that name; expected one of {}",
-            all.join(", ")
-        )
-    })
+/// Options that fix something about every machine.
+#[derive(clap::Args)]
+pub struct MachineArgs {
+    /// The memory model of every scenario: sc, tso or arm [default: each its own].
+    #[arg(long, value_parser = fixed::memory, value_name = "MODEL")]
+    memory: Option<Memory>,
+    /// Turn on a switch, which is off by default (docs/machine.md, `shootdown list`). May be
+    /// given several times.
+    #[arg(long = "switch", value_parser = fixed::switch, value_name = "NAME")]
+    switches: Vec<Switch>,
+}
+
+impl MachineArgs {
+    /// What they fix.
+    pub fn fixed(&self) -> Fixed {
+        let on = |s: Switches, switch: &Switch| s.with(*switch, true);
+        Fixed {
+            memory: self.memory,
+            switches: self.switches.iter().fold(Switches::default(), on),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! `shootdown list`.
 
 use super::Failure;
+use shootdown_machine::{Memory, Switch};
 use std::process::ExitCode;
 
 /// Arguments of `list`.
@@ -12,7 +13,7 @@ pub struct Args {
     names: bool,
 }
 
-/// Lists variants, defects and rules.
+/// Lists variants, defects, rules, memory models and switches.
 pub fn list(args: &Args) -> Result<ExitCode, Failure> {
     for info in shootdown_variants::all() {
         if args.names {
@@ -43,6 +44,14 @@ pub fn list(args: &Args) -> Result<ExitCode, Failure> {
                 rule.class.name(),
                 rule.why
             );
+        }
+        println!("\nmemory models (--memory)");
+        for memory in Memory::ALL {
+            println!("    {}\n        {}", memory.word(), memory.about());
+        }
+        println!("\nswitches (--switch)");
+        for switch in Switch::ALL {
+            println!("    {}\n        {}", switch.word(), switch.about());
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List variants, their defects, and rules.
+    /// List variants, their defects, rules, memory models and switches.
     List(list::Args),
     /// Search without an instrumented build: random, sticky and PCT schedules on all cores.
     Run(run::Args),

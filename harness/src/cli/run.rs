@@ -8,7 +8,6 @@ use crate::explore::{Strategy, try_one};
 use crate::scenario::Scenario;
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::miette;
-use shootdown_machine::{Switch, Switches};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,9 +36,8 @@ pub struct Args {
     /// Threads; default: one a core.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Turn on an architectural choice that is off by default (docs/machine.md).
-    #[arg(long = "switch", value_parser = input::switch, value_name = "NAME")]
-    switches: Vec<Switch>,
+    #[command(flatten)]
+    machine: input::MachineArgs,
     /// Folder for findings.
     #[arg(long, default_value = "findings")]
     findings: PathBuf,
@@ -93,8 +91,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn search(args: &Args, subjects: &[Subject], job: u64, shared: &Shared) {
     let mut bench = Bench::default();
     let mut rng = fastrand::Rng::with_seed(args.seed.wrapping_mul(1 << 20).wrapping_add(job));
-    let on = |s: Switches, switch: &Switch| s.with(*switch, true);
-    let switches = args.switches.iter().fold(Switches::default(), on);
+    let fixed = args.machine.fixed();
     let mut runs = 0;
     while !shared.stop.load(Ordering::Relaxed) && args.runs.is_none_or(|most| runs < most) {
         let strategy = args
@@ -105,7 +102,7 @@ fn search(args: &Args, subjects: &[Subject], job: u64, shared: &Shared) {
             subjects,
             strategy,
             runs as usize,
-            switches,
+            fixed,
             &mut rng,
         );
         runs += 1;

@@ -10,9 +10,10 @@ pub use random::Random;
 
 use crate::check::{Found, Subject, check, input, run};
 use crate::exec::{Bench, Exec};
+use crate::fixed::Fixed;
 use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, generate, stale};
 use fastrand::Rng;
-use shootdown_machine::{Config, Memory, PAGE, PAGES, Pick, Switches};
+use shootdown_machine::{Config, Memory, PAGE, PAGES, Pick};
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -168,11 +169,11 @@ pub fn try_one(
     subjects: &[Subject],
     strategy: Strategy,
     driver: usize,
-    switches: Switches,
+    fixed: Fixed,
     rng: &mut Rng,
 ) -> (Scenario, Option<Found>, u64) {
     let mut scenario = generate(rng);
-    scenario.machine.switches = switches;
+    fixed.apply(&mut scenario);
     let mut steps = 0;
     if let Some(mut scheduler) = strategy.scheduler(rng, &scenario.machine) {
         let mut schedule = Vec::new();

@@ -48,7 +48,13 @@ pub fn run(
         names(subjects, "+")
     };
     let folder = root.join("target/shootdown");
-    let own = || folder.join("corpus").join(shown.replace('/', "-"));
+    let fixed = args.machine.fixed();
+    // Inputs for one machine say little about another.
+    let own = || {
+        let mut name = vec![shown.replace('/', "-")];
+        name.extend(fixed.words().into_iter().map(String::from));
+        folder.join("corpus").join(name.join("-"))
+    };
     let mut corpora = vec![args.corpus.clone().unwrap_or_else(own)];
     std::fs::create_dir_all(&corpora[0]).map_err(|e| at(&corpora[0], "make", &e))?;
     corpora.extend(Some(root.join("corpus")).filter(|dir| !args.from_scratch && dir.is_dir()));
@@ -61,6 +67,7 @@ pub fn run(
     let plan = Plan {
         target,
         variants: &variants,
+        fixed,
         corpora: &corpora,
         artifacts: &artifacts,
         known: String::new(),
@@ -83,7 +90,10 @@ pub fn run(
         found: 0,
     };
     eprintln!(
-        "fuzzing {variants}, seed {seed}, corpus {}",
+        "fuzzing {}, seed {seed}, corpus {}",
+        [&[variants.as_str()], &fixed.words()[..]]
+            .concat()
+            .join(" "),
         corpora[0].display()
     );
     let done = campaign.go(&from);
@@ -192,7 +202,9 @@ impl Campaign<'_> {
         match (&job.line, &end.artifact) {
             (Some(line), Some(artifact)) => {
                 let bytes = std::fs::read(artifact).map_err(|e| at(artifact, "read", &e))?;
-                let Some((scenario, found)) = read(&mut self.bench, &bytes, self.subjects) else {
+                let Some((scenario, found)) =
+                    read(&mut self.bench, &bytes, self.subjects, self.plan.fixed)
+                else {
                     return Err(miette!(
                         help = "was this `shootdown` built from another state of the checkout?",
                         "{line}\ndoes not happen in this process; the input is in {}",

@@ -5,14 +5,21 @@ use super::Failure;
 use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::findings::{Saved, save};
+use crate::fixed::Fixed;
 use crate::scenario::{self, Scenario};
 use miette::miette;
 use std::path::Path;
 
-/// Reads an artifact: the scenario that it is, with `subjects` as its variants, and what
-/// that breaks. `None`: nothing.
-pub fn read(bench: &mut Bench, artifact: &[u8], subjects: &[Subject]) -> Option<(Scenario, Found)> {
+/// Reads an artifact: the scenario that it is, with `subjects` as its variants on a machine
+/// that is `fixed`, and what that breaks. `None`: nothing.
+pub fn read(
+    bench: &mut Bench,
+    artifact: &[u8],
+    subjects: &[Subject],
+    fixed: Fixed,
+) -> Option<(Scenario, Found)> {
     let mut scenario = scenario::decode(artifact);
+    fixed.apply(&mut scenario);
     scenario.variants = subjects.iter().map(Subject::choice).collect();
     scenario.expect = None;
     let found = check(bench, &scenario, subjects).found?;
@@ -44,6 +51,7 @@ pub fn save_finding(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shootdown_machine::{Memory, Switch, Switches};
 
     #[test]
     fn a_planted_bug_becomes_a_file_that_replays() {
@@ -51,11 +59,21 @@ mod tests {
         let subjects = [Subject::parse("canary").unwrap()];
         let mut bench = Bench::default();
         let mut rng = fastrand::Rng::with_seed(1);
+        // A machine that the planted bug does not need, and that has to reach it.
+        let fixed = Fixed {
+            memory: Some(Memory::Arm),
+            switches: Switches::default().with(Switch::Inflight, true),
+        };
         let (scenario, found) = core::iter::repeat_with(|| scenario::generate(&mut rng))
             .take(100_000)
-            .find_map(|s| read(&mut bench, scenario::print(&s).as_bytes(), &subjects))
+            .find_map(|s| read(&mut bench, scenario::print(&s).as_bytes(), &subjects, fixed))
             .expect("the canary is found");
+        assert_eq!(scenario.machine.memory, Memory::Arm);
+        assert_eq!(scenario.machine.switches, fixed.switches);
         let saved = save_finding(&mut bench, &scenario, &found, &folder).unwrap();
+        let least = saved.minimized.scenario.machine;
+        assert_eq!(least.memory, Memory::Sc);
+        assert_eq!(least.switches, Switches::default());
         let text = std::fs::read(&saved.path).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(scenario::parse(&text).unwrap(), saved.minimized.scenario);
@@ -66,6 +84,6 @@ mod tests {
             .to_string_lossy()
             .into_owned();
         assert!(name.starts_with(&format!("{}-canary-", found.finding.rule.name)));
-        assert!(read(&mut bench, b"scenario 1\n", &subjects).is_none());
+        assert!(read(&mut bench, b"scenario 1\n", &subjects, fixed).is_none());
     }
 }

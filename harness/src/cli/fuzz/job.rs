@@ -4,6 +4,7 @@
 use super::stats::Stats;
 use super::{Failure, at};
 use crate::breach::{ASK_HEARTBEAT, KNOWN, Line};
+use crate::fixed::Fixed;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ pub struct Plan<'a> {
     pub target: &'a Path,
     /// `SHOOTDOWN_VARIANTS`.
     pub variants: &'a str,
+    /// What each scenario's machine must be.
+    pub fixed: Fixed,
     /// Corpus folders. The first is written to.
     pub corpora: &'a [PathBuf],
     /// Where libFuzzer leaves the input that ended it.
@@ -95,6 +98,7 @@ impl Job {
             .args(plan.more)
             .args(plan.corpora)
             .env("SHOOTDOWN_VARIANTS", plan.variants)
+            .envs(plan.fixed.environment())
             .env(KNOWN, &plan.known)
             .env(ASK_HEARTBEAT, "1")
             .env_remove("RUST_BACKTRACE")

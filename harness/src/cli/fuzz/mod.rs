@@ -20,6 +20,8 @@ pub struct Args {
     /// May be given several times.
     #[arg(long = "variant", value_name = "NAME[/DEFECT]")]
     variants: Vec<String>,
+    #[command(flatten)]
+    machine: input::MachineArgs,
     /// Stop after so many seconds [default: never].
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
@@ -33,7 +35,7 @@ pub struct Args {
     #[arg(long)]
     keep_going: bool,
     /// Where inputs that reached something new are kept [default:
-    /// target/shootdown/corpus/ and the variants' names].
+    /// target/shootdown/corpus/ and the names of the variants, model and switches].
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
     /// Do without the committed corpus, which has a scenario for many a known defect: for
