@@ -3,8 +3,10 @@
 
 use shootdown::check::{Found, Subject, check};
 use shootdown::exec::Bench;
+use shootdown::minimize::minimize;
 use shootdown::report::report;
-use shootdown::scenario::{COLUMNS, Scenario, parse};
+use shootdown::scenario::{COLUMNS, Scenario, Slot, parse};
+use shootdown_machine::Memory;
 
 /// Runs a scenario, which must break what it is kept for.
 fn find(bench: &mut Bench, text: &str) -> (Scenario, Found) {
@@ -79,11 +81,13 @@ reports! {
     b1_an_old_id_is_reserved "B-1"
     b2_siblings_share_an_entry "B-2"
     b2_siblings_share_an_asid "B-2-contexts"
+    b3_the_asid_is_read_before_the_barrier "B-3"
     b4_one_space_has_two_asids "B-4"
     b14_a_vmid_is_handed_out_while_it_is_taken "B-14"
     b20_local_flush "B-20-nsh"
     b20_block_to_table "B-20-block-to-table"
     one_column_for_three_cpus "three-cpus"
+    el2_walks_for_a_guest_that_does_not_run "out-of-context"
 }
 
 #[test]
@@ -92,4 +96,66 @@ fn only_line_numbers_are_redacted() {
         redact("step 12 (context.rs:231) cpu0: 5 mm:9"),
         "step 12 (context.rs:###) cpu0: 5 mm:#"
     );
+}
+
+/// What a report says that the finding of a scenario needs of the machine.
+fn needs(text: &str) -> Option<String> {
+    let mut bench = Bench::default();
+    let (scenario, found) = find(&mut bench, text);
+    let report = report(&mut bench, &scenario, &found);
+    let mut lines = report.lines();
+    let line = lines.find_map(|l| l.strip_prefix("  Machine  needs "))?;
+    Some(line.replace(" (docs/machine.md).", ""))
+}
+
+#[test]
+fn a_report_names_what_the_finding_needs_and_nothing_else() {
+    let old_value = include_str!("scenarios/B-3.scenario");
+    let out_of_context = include_str!("scenarios/out-of-context.scenario");
+    let on = |text: &str, switch: &str| {
+        text.replacen("\ncpu0:", &format!("\nmachine {switch}=on\ncpu0:"), 1)
+    };
+    let arm = |text: &str| text.replace("memory=sc", "memory=arm");
+    assert_eq!(needs(old_value).unwrap(), "memory=arm");
+    assert_eq!(needs(&on(old_value, "ooc")).unwrap(), "memory=arm");
+    assert_eq!(needs(out_of_context).unwrap(), "ooc=on");
+    assert_eq!(needs(&arm(out_of_context)).unwrap(), "ooc=on");
+    // What is wrong under every model needs none.
+    let broadcast = include_str!("scenarios/canary.scenario");
+    assert_eq!(needs(broadcast), None);
+    assert_eq!(needs(&on(&arm(broadcast), "inflight")), None);
+}
+
+#[test]
+fn a_minimal_scenario_has_the_strongest_memory_that_will_do() {
+    let mut bench = Bench::default();
+    let mut least = |text: &str| {
+        let scenario = parse(text.as_bytes()).expect("a scenario");
+        let minimized = minimize(&mut bench, &scenario).expect("known variants");
+        minimized.expect("a finding").scenario
+    };
+    let canary = include_str!("scenarios/canary.scenario")
+        .replace("memory=sc", "memory=arm")
+        .replacen(
+            "schedule: ",
+            "schedule: drain cpu0 last, stale cpu1 x3, ",
+            1,
+        );
+    let scenario = least(&canary);
+    assert_eq!(scenario.machine.memory, Memory::Sc);
+    let weak = |slot: &Slot| matches!(slot, Slot::Drain { .. } | Slot::Stale { .. });
+    assert!(!scenario.schedule.iter().any(weak), "{scenario}");
+    // This one reads an old value, and need not read an older one.
+    let old_value = include_str!("scenarios/B-3.scenario").replace("stale cpu1", "stale cpu1 x7");
+    let scenario = least(&old_value);
+    assert_eq!(scenario.machine.memory, Memory::Arm);
+    let by: Vec<u8> = scenario
+        .schedule
+        .iter()
+        .filter_map(|slot| match slot {
+            Slot::Stale { by, .. } => Some(*by),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(by, [1], "{scenario}");
 }

@@ -23,7 +23,11 @@ fn told(run: &Run<'_>, topic: &Topic, at: usize) -> bool {
 
 /// Whether a step has to do with the finding.
 pub fn matters(run: &Run<'_>, topic: &Topic, at: usize, cpu: u8, act: Act) -> bool {
-    if told(run, topic, at) || at + 1 == run.trace.len() {
+    let in_memory = run.writes.iter().find(|w| w.issued == at).map(|w| w.at);
+    if told(run, topic, at)
+        || at + 1 == run.trace.len()
+        || in_memory.is_some_and(|at| topic.told(at))
+    {
         return true;
     }
     let Some(span) = run.span(cpu, at) else {
@@ -32,7 +36,10 @@ pub fn matters(run: &Run<'_>, topic: &Topic, at: usize, cpu: u8, act: Act) -> bo
     let concerned = concerned(run, topic, span.cpu, span.begin, span.op);
     let name = |word: u32| run.state.mem.names.get(word as usize).map(|n| n.name);
     match act {
-        Act::Load(word, _) => topic.tagging && concerned && overtaken(run, word, at, span),
+        Act::Load(word, _) => {
+            let overtaken = || topic.tagging && overtaken(run, word, at, span);
+            concerned && (run.reads_old(word, at) || overtaken())
+        }
         Act::Store(word, ..) | Act::Rmw(word, ..) => match name(word) {
             None => concerned && !topic.tagging,
             Some(name) => topic.tagging && stored(run, topic, word, name, at, concerned),
@@ -75,7 +82,7 @@ fn overtaken(run: &Run<'_>, word: u32, at: usize, span: &Span) -> bool {
 
 /// Whether a store to an allocator's variable matters.
 fn stored(run: &Run<'_>, topic: &Topic, word: u32, name: &str, at: usize, concerned: bool) -> bool {
-    let write = run.writes.iter().find(|w| w.at == at);
+    let write = run.writes.iter().find(|w| w.issued == at || w.at == at);
     let (old, new) = write.map_or((run.value(word, at), run.value(word, at)), |w| {
         (w.old, w.new)
     });

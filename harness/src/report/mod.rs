@@ -19,12 +19,12 @@ mod tlbs;
 mod topic;
 mod words;
 
-use crate::check::{self, Found};
+use crate::check::{self, Found, Subject};
 use crate::exec::{Bench, Input};
 use crate::scenario::{Scenario, print};
 use core::fmt;
 use run::{Boot, Run};
-use shootdown_machine::Op;
+use shootdown_machine::{Config, Memory, Op};
 use shootdown_oracle::Class;
 use topic::Topic;
 
@@ -76,7 +76,7 @@ impl Report {
     /// Runs the scenario's variant again, and explains what it finds there. `found` is what
     /// [`check::check`] gave for this scenario.
     pub fn new(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Report {
-        let switches = needed(bench, scenario, found);
+        let needed = needed(bench, scenario, found);
         let boot = boot(bench, scenario, found);
         let input = Input {
             trace: true,
@@ -93,7 +93,7 @@ impl Report {
         );
         let topic = Topic::of(&run);
         let mut report = Report::default();
-        what(&run, found, &switches, &mut report.what);
+        what(&run, found, &needed, &mut report.what);
         if topic.entry.is_some() {
             entry::tell(&run, &topic, &mut report.history);
         } else {
@@ -133,25 +133,43 @@ fn boot(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Boot {
     Boot::of(&bench.machine.state())
 }
 
-/// The switches without which the rule is not broken: each is turned off in turn.
-fn needed(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Vec<&'static str> {
+/// What of the machine the finding needs, as the machine line says it: the memory model, if it
+/// is not found under a stronger one, and the switches without which it is not found.
+fn needed(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Vec<String> {
+    // A comparison fails between variants, everything else in one.
+    let subjects = match found.finding.rule.name {
+        ONE_RESULT => Subject::of(scenario).unwrap_or_default(),
+        _ => vec![found.by],
+    };
+    let expect = found.expect();
+    let mut with = scenario.clone();
+    let mut breaks = |machine: Config| {
+        with.machine = machine;
+        let found = check::check(bench, &with, &subjects).found;
+        found.is_some_and(|f| f.expect() == expect)
+    };
+    let machine = scenario.machine;
+    let mut stronger = Memory::ALL.iter().take_while(|m| **m != machine.memory);
+    let least = stronger.find(|&&memory| breaks(Config { memory, ..machine }));
+    let memory = *least.unwrap_or(&machine.memory);
     let mut needed = Vec::new();
-    for switch in scenario.machine.switches.iter() {
-        let mut without = scenario.clone();
-        without.machine.switches = scenario.machine.switches.with(switch, false);
-        let result = check::run_one(bench, found.by, &without, check::input(&without));
-        let same = result
-            .finding
-            .is_some_and(|f| f.rule.name == found.finding.rule.name);
-        if !same {
-            needed.push(switch.word());
+    if memory != Memory::Sc {
+        needed.push(format!("memory={}", memory.word()));
+    }
+    for switch in machine.switches.iter() {
+        let switches = machine.switches.with(switch, false);
+        if !breaks(Config {
+            switches,
+            ..machine
+        }) {
+            needed.push(format!("{}=on", switch.word()));
         }
     }
     needed
 }
 
 /// What broke.
-fn what(run: &Run<'_>, found: &Found, switches: &[&str], out: &mut String) {
+fn what(run: &Run<'_>, found: &Found, needed: &[String], out: &mut String) {
     let (rule, by) = (found.finding.rule, found.by);
     let first = format!(
         "{} broken by {} at step {}",
@@ -190,11 +208,8 @@ fn what(run: &Run<'_>, found: &Found, switches: &[&str], out: &mut String) {
         );
         text::hang(out, "           ", &format!("[{}]", defect.source));
     }
-    if !switches.is_empty() {
-        let text = format!(
-            "needs the switches {} (docs/machine.md).",
-            switches.join(" ")
-        );
+    if !needed.is_empty() {
+        let text = format!("needs {} (docs/machine.md).", text::list(needed));
         text::hang(out, "  Machine  ", &text);
     }
     if rule.class == Class::Differential {

@@ -6,7 +6,7 @@ use super::matters::matters;
 use super::run::Run;
 use super::topic::Topic;
 use super::words::{Said, short_site, tag};
-use shootdown_machine::{Act, Drop, Event, Op, Order, PAGE};
+use shootdown_machine::{Act, Drop, Event, Op, Order, PAGE, Ram};
 
 /// One line of one CPU's column.
 #[derive(Clone, Debug)]
@@ -183,12 +183,17 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
             cpu, word, value, ..
         } => {
             let store = Act::Store(word, value, Order::Relaxed);
-            if !matters(run, topic, at, cpu, store) {
+            if run
+                .waited(at)
+                .is_none_or(|issued| !matters(run, topic, issued, cpu, store))
+            {
                 return (Shown::Nothing, at + 1);
             }
             let said = run.said(store, 0, at);
-            let detail = format!("{} is in memory", said.detail.trim_start_matches(":= "));
-            (hardware(cpu, said.head, detail), at + 1)
+            (
+                hardware(cpu, format!("{} is in memory", said.head), said.detail),
+                at + 1,
+            )
         }
         Event::Stale { cpu, word, value } => {
             let act = Act::Load(word, Order::Relaxed);
@@ -264,10 +269,13 @@ fn walk(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
             } => {
                 said.head = format!("~ walk {va:#x}");
                 if !mine {
+                    let word = Ram::desc_word(desc_pa);
+                    let old = word.is_some_and(|w| run.is_old(None, w, desc.0, i));
                     said.detail = format!(
-                        "{} = {}",
+                        "{} = {}{}",
                         run.descriptor(desc_pa, i),
-                        run.desc(desc, level, i)
+                        run.desc(desc, level, i),
+                        if old { ", an old value" } else { "" }
                     );
                 }
             }

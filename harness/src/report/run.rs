@@ -5,7 +5,7 @@
 use super::tables::Tables;
 use crate::exec::Traced;
 use shootdown_machine::arm64::{HCR_VM, Reg, Regs, Share, Tlbi};
-use shootdown_machine::{Act, Done, Entry, Event, Op, Rmw, Site, State, Word};
+use shootdown_machine::{Act, Done, Entry, Event, Op, PAGE, Rmw, Site, State, Word};
 use shootdown_oracle::{Facts, Finding};
 
 /// One operation of a CPU.
@@ -39,7 +39,10 @@ impl Flush {
 
 /// One store to a kernel variable.
 pub struct Write {
+    /// When it was in memory.
     pub at: usize,
+    /// The event of its step, which under `memory=sc` is the same.
+    pub issued: usize,
     pub cpu: u8,
     pub word: Word,
     pub old: u64,
@@ -57,6 +60,8 @@ pub struct Run<'a> {
     pub spans: Vec<Span>,
     pub flushes: Vec<Flush>,
     pub writes: Vec<Write>,
+    /// Stores that waited in a buffer: the event of the step, and when it was in memory.
+    pub drains: Vec<(usize, usize)>,
     boot: Boot,
 }
 
@@ -93,7 +98,8 @@ impl<'a> Run<'a> {
         let mut tables = boot.tables.clone();
         tables.follow(state, trace);
         let (spans, flushes) = (spans(trace), flushes(trace));
-        let writes = writes(trace, &boot.words);
+        let drains = drains(trace);
+        let writes = writes(trace, &boot.words, &drains, state.config.memory.buffers());
         Run {
             state,
             facts,
@@ -103,6 +109,7 @@ impl<'a> Run<'a> {
             spans,
             flushes,
             writes,
+            drains,
             boot,
         }
     }
@@ -146,6 +153,62 @@ impl<'a> Run<'a> {
             .rev()
             .find(|w| w.word == word && w.at <= at);
         last.map_or(self.boot.words[word as usize], |w| w.new)
+    }
+
+    /// The event of the step whose store reached memory at `at`, if others could notice that
+    /// it came late: a CPU took a step meanwhile, or a walker did.
+    pub fn waited(&self, at: usize) -> Option<usize> {
+        let (issued, _) = *self.drains.iter().find(|(_, drained)| *drained == at)?;
+        let Event::Drained { cpu: mine, .. } = *self.event(at) else {
+            return None;
+        };
+        let notices = |event: &Event| match event {
+            Event::Did { cpu, .. } => *cpu != mine,
+            Event::WalkRead { .. } => true,
+            _ => false,
+        };
+        let meanwhile = self.trace.get(issued..at).unwrap_or_default();
+        meanwhile.iter().any(|t| notices(&t.1)).then_some(issued)
+    }
+
+    /// Whether a value that `cpu` read from a word, or `None`: its walker from a descriptor,
+    /// was no longer in memory.
+    pub fn is_old(&self, cpu: Option<u8>, word: Word, value: u64, at: usize) -> bool {
+        if !self.state.config.memory.stale_reads() {
+            return false;
+        }
+        let forwarded = |(issued, drained): &(usize, usize)| {
+            let Event::Did { cpu: by, act, .. } = *self.event(*issued) else {
+                return false;
+            };
+            let mine = Some(by) == cpu && matches!(act, Act::Store(w, ..) if w == word);
+            mine && *issued < at && *drained > at
+        };
+        let pa = self.state.mem.desc_pa(word);
+        let newest = |event: &Event| match *event {
+            Event::Drained { word: w, value, .. } if w == word => Some(Some(value)),
+            Event::Pte { pa: p, new, .. } if Some(p) == pa => Some(Some(new.0)),
+            // A new table is zeroed, which no event tells.
+            Event::Frame { pa: p, .. } if pa.is_some_and(|pa| pa / PAGE == p / PAGE) => Some(None),
+            Event::Did {
+                act: Act::Rmw(w, rmw, _),
+                value,
+                ignored: false,
+                ..
+            } if w == word => Some(Some(after(rmw, value))),
+            _ => None,
+        };
+        let before = self.trace[..at].iter().rev();
+        let newest = before.map(|t| &t.1).find_map(newest).flatten();
+        newest.is_some_and(|v| v != value) && !self.drains.iter().any(forwarded)
+    }
+
+    /// The same of the load that is an event.
+    pub fn reads_old(&self, word: Word, at: usize) -> bool {
+        match self.trace.get(at) {
+            Some((_, Event::Did { cpu, value, .. })) => self.is_old(Some(*cpu), word, *value, at),
+            _ => false,
+        }
     }
 
     /// A CPU's registers after an event, with the writes that no ISB has followed.
@@ -273,32 +336,71 @@ fn flushes(trace: &[Traced]) -> Vec<Flush> {
     flushes
 }
 
-fn writes(trace: &[Traced], boot: &[u64]) -> Vec<Write> {
+/// Pairs each store that left a buffer with its step. A store that is the last step of an
+/// operation is told of after the operation's end, by which it is in memory.
+fn drains(trace: &[Traced]) -> Vec<(usize, usize)> {
+    let (mut waiting, mut early, mut drains) = (Vec::new(), Vec::new(), Vec::new());
+    let take = |from: &mut Vec<(u8, Word, usize)>, key: (u8, Word)| {
+        let place = from.iter().position(|(c, w, _)| (*c, *w) == key)?;
+        Some(from.remove(place).2)
+    };
+    for (at, (_, event)) in trace.iter().enumerate() {
+        match *event {
+            Event::Did {
+                cpu,
+                act: Act::Store(word, ..),
+                ignored: false,
+                ..
+            } => match take(&mut early, (cpu, word)) {
+                Some(drained) => drains.push((at, drained)),
+                None => waiting.push((cpu, word, at)),
+            },
+            Event::Drained { cpu, word, .. } => match take(&mut waiting, (cpu, word)) {
+                Some(issued) => drains.push((issued, at)),
+                None => early.push((cpu, word, at)),
+            },
+            _ => {}
+        }
+    }
+    drains
+}
+
+fn writes(trace: &[Traced], boot: &[u64], drains: &[(usize, usize)], buffers: bool) -> Vec<Write> {
     let mut words = boot.to_vec();
     let mut writes = Vec::new();
     for (at, (_, event)) in trace.iter().enumerate() {
-        let Event::Did {
-            cpu,
-            act,
-            value,
-            site,
-            ignored: false,
-        } = *event
-        else {
-            continue;
-        };
-        let (word, new) = match act {
-            Act::Store(word, new, _) => (word, new),
-            Act::Rmw(word, rmw, _) => (word, after(rmw, value)),
+        let (cpu, word, new, site, store) = match *event {
+            Event::Did {
+                cpu,
+                act: Act::Store(word, new, _),
+                site,
+                ignored: false,
+                ..
+            } if !buffers => (cpu, word, new, site, true),
+            Event::Drained {
+                cpu,
+                word,
+                value,
+                site,
+            } => (cpu, word, value, site, true),
+            Event::Did {
+                cpu,
+                act: Act::Rmw(word, rmw, _),
+                value,
+                site,
+                ignored: false,
+            } => (cpu, word, after(rmw, value), site, false),
             _ => continue,
         };
         let Some(slot) = words.get_mut(word as usize) else {
             continue;
         };
         let old = core::mem::replace(slot, new);
-        if old != new || matches!(act, Act::Store(..)) {
+        if old != new || store {
+            let issued = drains.iter().find(|(_, drained)| *drained == at);
             writes.push(Write {
                 at,
+                issued: issued.map_or(at, |(issued, _)| *issued),
                 cpu,
                 word,
                 old,

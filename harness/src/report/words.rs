@@ -222,7 +222,12 @@ impl Run<'_> {
     pub fn said(&self, act: Act, value: u64, at: usize) -> Said {
         match act {
             Act::Load(word, _) => {
-                let now = format!("= {}", self.value_in(word, value, at));
+                let old = self.reads_old(word, at);
+                let now = format!(
+                    "= {}{}",
+                    self.value_in(word, value, at),
+                    if old { ", an old value" } else { "" }
+                );
                 Said::new(format!("read {}", self.word(word, at)), now)
             }
             Act::Store(word, new, _) => {
