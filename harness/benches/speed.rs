@@ -10,10 +10,45 @@ use divan::counter::ItemsCount;
 use shootdown::check::{Subject, check, input, run_one};
 use shootdown::exec::Bench;
 use shootdown::scenario::{Scenario, generate, mutate, parse_lenient, print_into};
+use shootdown_machine::Memory;
 use std::cell::Cell;
+use std::time::Instant;
 
 fn main() {
     divan::main();
+    if std::env::args().any(|a| a == "--bench") {
+        ratios();
+    }
+}
+
+/// The scenarios of this bench on one memory model.
+fn under(memory: Memory) -> Vec<Scenario> {
+    let mut list = scenarios();
+    for scenario in &mut list {
+        scenario.machine.memory = memory;
+    }
+    list
+}
+
+/// What the weak memory models cost: rounds over the same scenarios, by turns, so that a busy
+/// machine is as busy for each; the best round of each counts.
+fn ratios() {
+    let (mut bench, subjects) = (Bench::default(), Subject::sound());
+    let mut round = |list: &[Scenario]| {
+        let start = Instant::now();
+        let steps = mean_steps(&mut bench, &subjects, list);
+        start.elapsed().as_secs_f64() / steps as f64
+    };
+    let mut best = [f64::INFINITY; Memory::ALL.len()];
+    for _ in 0..20 {
+        for (best, memory) in best.iter_mut().zip(Memory::ALL) {
+            *best = best.min(round(&under(*memory)));
+        }
+    }
+    println!("time of a step, memory=sc being 1");
+    for (time, memory) in best.iter().zip(Memory::ALL) {
+        println!("    {:4} {:.2}", memory.word(), time / best[0]);
+    }
 }
 
 /// Scenarios of the size that the fuzzer begins with.
@@ -63,6 +98,20 @@ fn variant(bencher: Bencher<'_, '_>, name: &str) {
 fn differential(bencher: Bencher<'_, '_>) {
     let subjects = Subject::sound();
     let (list, at, mut bench) = (scenarios(), Cell::new(0), Bench::default());
+    let steps = mean_steps(&mut bench, &subjects, &list);
+    bencher
+        .counter(ItemsCount::new(steps))
+        .bench_local(move || {
+            check(&mut bench, next(&list, &at), &subjects)
+                .found
+                .is_some()
+        });
+}
+
+#[divan::bench(args = Memory::ALL, sample_count = 40, sample_size = 256)]
+fn memory(bencher: Bencher<'_, '_>, model: &Memory) {
+    let subjects = Subject::sound();
+    let (list, at, mut bench) = (under(*model), Cell::new(0), Bench::default());
     let steps = mean_steps(&mut bench, &subjects, &list);
     bencher
         .counter(ItemsCount::new(steps))
