@@ -38,7 +38,7 @@ pub fn matters(run: &Run<'_>, topic: &Topic, at: usize, cpu: u8, act: Act) -> bo
     match act {
         Act::Load(word, _) => {
             let overtaken = || topic.tagging && overtaken(run, word, at, span);
-            concerned && (run.reads_old(word, at) || overtaken())
+            concerned && (run.loads_old(word, at) || overtaken())
         }
         Act::Store(word, ..) | Act::Rmw(word, ..) => match name(word) {
             None => concerned && !topic.tagging,

@@ -6,7 +6,7 @@ use super::matters::matters;
 use super::run::Run;
 use super::topic::Topic;
 use super::words::{Said, short_site, tag};
-use shootdown_machine::{Act, Drop, Event, Op, Order, PAGE, Ram};
+use shootdown_machine::{Act, Drop, Event, Op, Order, PAGE};
 
 /// One line of one CPU's column.
 #[derive(Clone, Debug)]
@@ -195,12 +195,6 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
                 at + 1,
             )
         }
-        Event::Stale { cpu, word, value } => {
-            let act = Act::Load(word, Order::Relaxed);
-            let said = run.said(act, value, at);
-            let row = hardware(cpu, said.head, format!("{}, which is old", said.detail));
-            (row, at + 1)
-        }
         Event::Dropped {
             cpu,
             entry,
@@ -269,8 +263,7 @@ fn walk(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
             } => {
                 said.head = format!("~ walk {va:#x}");
                 if !mine {
-                    let word = Ram::desc_word(desc_pa);
-                    let old = word.is_some_and(|w| run.is_old(None, w, desc.0, i));
+                    let old = run.walks_old(desc_pa, desc, i);
                     said.detail = format!(
                         "{} = {}{}",
                         run.descriptor(desc_pa, i),

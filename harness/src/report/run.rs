@@ -4,7 +4,7 @@
 
 use super::tables::Tables;
 use crate::exec::Traced;
-use shootdown_machine::arm64::{HCR_VM, Reg, Regs, Share, Tlbi};
+use shootdown_machine::arm64::{Desc, HCR_VM, Reg, Regs, Share, Tlbi};
 use shootdown_machine::{Act, Done, Entry, Event, Op, PAGE, Rmw, Site, State, Word};
 use shootdown_oracle::{Facts, Finding};
 
@@ -171,44 +171,25 @@ impl<'a> Run<'a> {
         meanwhile.iter().any(|t| notices(&t.1)).then_some(issued)
     }
 
-    /// Whether a value that `cpu` read from a word, or `None`: its walker from a descriptor,
-    /// was no longer in memory.
-    pub fn is_old(&self, cpu: Option<u8>, word: Word, value: u64, at: usize) -> bool {
-        if !self.state.config.memory.stale_reads() {
-            return false;
-        }
-        let forwarded = |(issued, drained): &(usize, usize)| {
-            let Event::Did { cpu: by, act, .. } = *self.event(*issued) else {
-                return false;
-            };
-            let mine = Some(by) == cpu && matches!(act, Act::Store(w, ..) if w == word);
-            mine && *issued < at && *drained > at
-        };
-        let pa = self.state.mem.desc_pa(word);
+    /// Whether the load that is an event gave a value that was no longer in memory.
+    pub fn loads_old(&self, word: Word, at: usize) -> bool {
+        let step = self.step(at);
+        let before = self.trace.get(..at).unwrap_or_default().iter().rev();
+        let mut same = before.take_while(|t| t.0 == step);
+        same.any(|t| matches!(t.1, Event::Stale { word: w, .. } if w == word))
+    }
+
+    /// Whether a walker's read of a descriptor did.
+    pub fn walks_old(&self, desc_pa: u64, desc: Desc, at: usize) -> bool {
         let newest = |event: &Event| match *event {
-            Event::Drained { word: w, value, .. } if w == word => Some(Some(value)),
-            Event::Pte { pa: p, new, .. } if Some(p) == pa => Some(Some(new.0)),
+            Event::Pte { pa, new, .. } if pa == desc_pa => Some(Some(new)),
             // A new table is zeroed, which no event tells.
-            Event::Frame { pa: p, .. } if pa.is_some_and(|pa| pa / PAGE == p / PAGE) => Some(None),
-            Event::Did {
-                act: Act::Rmw(w, rmw, _),
-                value,
-                ignored: false,
-                ..
-            } if w == word => Some(Some(after(rmw, value))),
+            Event::Frame { pa, .. } if pa / PAGE == desc_pa / PAGE => Some(None),
             _ => None,
         };
         let before = self.trace[..at].iter().rev();
         let newest = before.map(|t| &t.1).find_map(newest).flatten();
-        newest.is_some_and(|v| v != value) && !self.drains.iter().any(forwarded)
-    }
-
-    /// The same of the load that is an event.
-    pub fn reads_old(&self, word: Word, at: usize) -> bool {
-        match self.trace.get(at) {
-            Some((_, Event::Did { cpu, value, .. })) => self.is_old(Some(*cpu), word, *value, at),
-            _ => false,
-        }
+        newest.is_some_and(|new| new != desc) && self.state.config.memory.stale_reads()
     }
 
     /// A CPU's registers after an event, with the writes that no ISB has followed.

@@ -222,7 +222,7 @@ impl Run<'_> {
     pub fn said(&self, act: Act, value: u64, at: usize) -> Said {
         match act {
             Act::Load(word, _) => {
-                let old = self.reads_old(word, at);
+                let old = self.loads_old(word, at);
                 let now = format!(
                     "= {}{}",
                     self.value_in(word, value, at),

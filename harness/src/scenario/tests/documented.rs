@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every word that a text may have is in docs/.
 
-use crate::scenario::words::{self, Word};
+use crate::scenario::words;
 use shootdown_machine::{Bbm, Domain, Memory, OpKind, Pick, Prot, Switch};
 
 const SCENARIO: &str = include_str!("../../../../docs/scenario.md");
