@@ -27,6 +27,10 @@ bench:
     cargo bench -p shootdown --bench speed
     scripts/fuzz-speed
 
+# Compare the machine with published verdicts on litmus tests.
+litmus *ARGS:
+    cargo run --release -- litmus {{ARGS}}
+
 # Ignore each call site of each port in turn.
 sabotage *ARGS:
     cargo run --release -- sabotage {{ARGS}}

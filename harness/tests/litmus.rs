@@ -89,7 +89,7 @@ fn text(bytes: &[u8]) -> String {
 
 const STORE_BUFFER: &str = "\
 litmus mine
-herd base=forbidden
+expect base=forbidden
 
 virtual x y
 physical pa1 pa2
@@ -122,7 +122,7 @@ fn a_file_with_a_wrong_verdict_fails_and_the_witness_says_how() {
     assert_eq!(command(&["-"], &right).status.code(), Some(0));
     let ordered = STORE_BUFFER.replace("  r0", "  dsb sy\n  r0");
     assert_eq!(command(&["-"], &ordered).status.code(), Some(0));
-    let silent = STORE_BUFFER.replace("herd base=forbidden\n", "");
+    let silent = STORE_BUFFER.replace("expect base=forbidden\n", "");
     let out = command(&["-"], &silent);
     assert_eq!(out.status.code(), Some(0));
     assert!(text(&out.stdout).contains("0 verdicts"));

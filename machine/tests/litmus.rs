@@ -87,6 +87,7 @@ const SMALL: &str = "\
 litmus small
 esop22 base=forbidden ets=forbidden
 herd base=forbidden ets2=allowed ets3=forbidden
+expect base=forbidden
 note all that the committed files do not have
 
 virtual x y
@@ -200,20 +201,20 @@ fn faults_are_placed_and_explained() {
         assert_eq!(read(text), says);
     }
     // Words, names, numbers.
-    wrong("nshst", "osh", (34, 7), "`nsh`, `nshld` or `nshst`");
-    wrong("[y + 4096]", "[w]", (27, 4), "a declared virtual page");
-    wrong("4096", "16384", (27, 8), "a number from 1 to 16383");
-    wrong("elr = saved", "elr = back", (46, 11), "`next` or `saved`");
+    wrong("nshst", "osh", (35, 7), "`nsh`, `nshld` or `nshst`");
+    wrong("[y + 4096]", "[w]", (28, 4), "a declared virtual page");
+    wrong("4096", "16384", (28, 8), "a number from 1 to 16383");
+    wrong("elr = saved", "elr = back", (47, 11), "`next` or `saved`");
     wrong(
         "init ttbr0_el1 table=new asid",
         "init ttbr0_el1 table=new vmid",
-        (24, 28),
+        (25, 28),
         "`asid=`",
     );
-    wrong("vaae1is page=x", "vaae1is page=ipa1", (31, 21), "virtual");
-    wrong("ask 0:r2", "ask 1:r2", (49, 5), "a thread of this test");
-    wrong("r30=", "r31=", (25, 13), "`r0` to `r30`");
-    wrong("ap=el1rw", "ap=none", (14, 21), "`el1rw`");
+    wrong("vaae1is page=x", "vaae1is page=ipa1", (32, 21), "virtual");
+    wrong("ask 0:r2", "ask 1:r2", (50, 5), "a thread of this test");
+    wrong("r30=", "r31=", (26, 13), "`r0` to `r30`");
+    wrong("ap=el1rw", "ap=none", (15, 21), "`el1rw`");
     wrong(
         "base=forbidden ets=forbidden",
         "ets=forbidden base=forbidden",
@@ -221,68 +222,68 @@ fn faults_are_placed_and_explained() {
         "the end",
     );
     // What is missing, and what is too much.
-    wrong("[y + 4096] =", "[y + 4096]", (27, 14), "`=`");
-    wrong("eret el=1", "eret", (36, 7), "`el=`");
+    wrong("[y + 4096] =", "[y + 4096]", (28, 14), "`=`");
+    wrong("eret el=1", "eret", (37, 7), "`el=`");
     wrong(
         "tlbi vmalls12e1\n",
         "tlbi vmalls12e1 page=x\n",
-        (30, 19),
+        (31, 19),
         "the end of the line",
     );
     wrong(
         "\nask 0:r2 != pte2(x, main) & *pa1 = 7 & 0:r5 = ipa1\n",
         "",
-        (48, 1),
+        (49, 1),
         "`ask`",
     );
     // Labels.
-    wrong("cbnz r2, l2", "cbnz r2, l3", (39, 3), "a branch above");
-    wrong("  l2:\n", "", (37, 12), "behind the branch");
+    wrong("cbnz r2, l2", "cbnz r2, l3", (40, 3), "a branch above");
+    wrong("  l2:\n", "", (38, 12), "behind the branch");
     // What means nothing there.
-    wrong("  cbz r1, l1", "  eret", (26, 7), "`el=`");
+    wrong("  cbz r1, l1", "  eret", (27, 7), "`el=`");
     wrong(
         "= r1 release",
         "= invalid release",
-        (27, 16),
+        (28, 16),
         "a number or a register",
     );
-    wrong("y -> invalid", "y -> table new", (18, 8), "level 2");
+    wrong("y -> invalid", "y -> table new", (19, 8), "level 2");
     wrong(
         "y -> invalid",
         "y -> pte3(x, new)",
-        (18, 8),
+        (19, 8),
         "`invalid`, `page` or `table`",
     );
     wrong(
         "ipa1 -> page pa1",
         "ipa1 -> page ipa1",
-        (21, 11),
+        (22, 11),
         "physical",
     );
     wrong(
         "msr ttbr0_el2 table=main",
         "msr ttbr0_el2 table=s2",
-        (35, 23),
+        (36, 23),
         "stage 1",
     );
-    wrong("r4 = syndrome", "r4 = symptom", (44, 10), "`syndrome`");
+    wrong("r4 = syndrome", "r4 = symptom", (45, 10), "`syndrome`");
     // Order, and things said twice.
-    wrong("thread 0", "thread 1", (23, 8), "threads count from 0");
+    wrong("thread 0", "thread 1", (24, 8), "threads count from 0");
     wrong(
         "memory pa1=7",
         "memory pa1=7 pa1=8",
-        (11, 14),
+        (12, 14),
         "each page once",
     );
-    wrong("virtual x y", "virtual x x", (6, 11), "a new name");
-    wrong("virtual x y", "virtual x page", (6, 11), "a new name");
+    wrong("virtual x y", "virtual x x", (7, 11), "a new name");
+    wrong("virtual x y", "virtual x page", (7, 11), "a new name");
     wrong(
         "  y -> invalid",
         "  x level=2 -> invalid",
-        (18, 3),
+        (19, 3),
         "each descriptor once",
     );
-    wrong("eret el=1", "memory pa1=7", (36, 3), "`thread` or `ask`");
+    wrong("eret el=1", "memory pa1=7", (37, 3), "`thread` or `ask`");
     wrong("herd base", "esop22 base", (3, 1), "each source once");
 }
 

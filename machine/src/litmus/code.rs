@@ -25,7 +25,7 @@ pub enum Value {
     Reg(Reg),
     /// A descriptor.
     Desc(Desc),
-    /// The address of a page. Only in a [`Clause`].
+    /// The address of a page. Only in a [`Clause`](super::Clause).
     Page(Name),
 }
 

@@ -20,6 +20,7 @@ const PARTS: &[(&str, u8)] = &[
     ("litmus", 0),
     ("esop22", 1),
     ("herd", 1),
+    ("expect", 1),
     ("note", 1),
     ("virtual", 2),
     ("intermediate", 2),
@@ -104,7 +105,7 @@ impl<'a> Parser<'a> {
                 let note = some(after.remainder(), "a sentence")?;
                 self.test.notes.push(note);
             }
-            "esop22" | "herd" => self.verdicts(first, &mut after)?,
+            "esop22" | "herd" | "expect" => self.verdicts(first, &mut after)?,
             "place" => self.place(&mut after)?,
             "memory" => self.memory(&mut after)?,
             "table" => self.table(&mut after)?,
@@ -152,6 +153,7 @@ impl<'a> Parser<'a> {
         let v = &mut self.test.verdicts;
         let mut keys = match source.text {
             "esop22" => vec![("base", &mut v.esop22), ("ets", &mut v.esop22_ets)],
+            "expect" => vec![("base", &mut v.expect), ("ets2", &mut v.expect_ets2)],
             _ => vec![
                 ("base", &mut v.herd),
                 ("ets2", &mut v.herd_ets2),

@@ -55,6 +55,8 @@ impl Printed<'_> {
         ];
         verdicts(f, "esop22", &esop)?;
         verdicts(f, "herd", &herd)?;
+        let expect = [("base", v.expect), ("ets2", v.expect_ets2)];
+        verdicts(f, "expect", &expect)?;
         for note in &self.0.notes {
             writeln!(f, "note {note}")?;
         }

@@ -87,6 +87,10 @@ pub struct Verdicts {
     pub herd_ets2: Option<Verdict>,
     /// The same with FEAT_ETS3.
     pub herd_ets3: Option<Verdict>,
+    /// Whoever wrote the file.
+    pub expect: Option<Verdict>,
+    /// The same with FEAT_ETS2.
+    pub expect_ets2: Option<Verdict>,
 }
 
 /// A demand on where pages lie.
@@ -154,7 +158,7 @@ pub enum Desc {
     Copy(Pte),
 }
 
-/// Stage-1 permissions: AP[2:1].
+/// Stage-1 permissions: the field `AP[2:1]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ap {
     /// 0b00: EL1 may read and write, EL0 nothing.
@@ -265,12 +269,17 @@ impl Verdicts {
     /// Without FEAT_ETS: the verdict where the sources agree; `None` where they differ or
     /// are silent.
     pub fn base(&self) -> Option<Verdict> {
-        agreed(&[self.esop22, self.herd])
+        agreed(&[self.esop22, self.herd, self.expect])
     }
 
     /// With FEAT_ETS.
     pub fn ets(&self) -> Option<Verdict> {
-        agreed(&[self.esop22_ets, self.herd_ets2, self.herd_ets3])
+        agreed(&[
+            self.esop22_ets,
+            self.herd_ets2,
+            self.herd_ets3,
+            self.expect_ets2,
+        ])
     }
 
     /// The base verdict is in the paper, and nothing contradicts it.
