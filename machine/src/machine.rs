@@ -509,14 +509,18 @@ impl State {
     /// Delivers a TLBI on its way to `cpu`: the oldest, or the last to be issued. Nothing but
     /// a DSB between them orders two.
     pub fn deliver(&mut self, cpu: u8, last: bool) -> bool {
-        let inbox = &mut self.cpus[cpu as usize].inbox;
-        let Some(newest) = inbox.len().checked_sub(1) else {
+        let Some(newest) = self.pending(cpu).checked_sub(1) else {
             return false;
         };
-        let pending = inbox.remove(if last { newest } else { 0 });
+        self.deliver_at(cpu, if last { newest } else { 0 });
+        true
+    }
+
+    /// Delivers the TLBI at `i` of those on their way.
+    pub(crate) fn deliver_at(&mut self, cpu: u8, i: usize) {
+        let pending = self.cpus[cpu as usize].inbox.remove(i);
         self.step += 1;
         self.apply(cpu, pending);
-        true
     }
 
     /// Takes effect on one CPU: entries that this CPU sees, and its walks in flight.

@@ -298,12 +298,10 @@ impl<'a> Explorer<'a> {
             let did = Did::Drain(t, store.word, store.value);
             self.push(next, world, t, did, out);
         }
-        for last in [false, true] {
-            if world.state.pending(cpu) > usize::from(last) {
-                let mut next = world.clone();
-                next.state.deliver(cpu, last);
-                self.push(next, world, t, Did::Deliver(t), out);
-            }
+        for i in 0..world.state.pending(cpu) {
+            let mut next = world.clone();
+            next.state.deliver_at(cpu, i);
+            self.push(next, world, t, Did::Deliver(t), out);
         }
         if world.threads[t].done {
             return;
