@@ -5,6 +5,7 @@
 use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::scenario::{Scenario, Slot, Stop};
+use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Bbm, Domain, Memory, Op, Space};
 
 /// Trials that one minimization makes, at most. Removal passes converge far earlier.
@@ -208,9 +209,10 @@ impl Shrink<'_> {
 
     fn simplify_machine(&mut self) {
         let least = |s: &mut Scenario| s.machine.tags = s.machine.cpus + 2;
-        let changes: [fn(&mut Scenario); 5] = [
+        let changes: [fn(&mut Scenario); 6] = [
             least,
             |s| s.machine.levels = 2,
+            |s| s.machine.granule = Granule::default(),
             |s| s.machine.domain = Domain::Private,
             |s| s.machine.bbm = Bbm::Level2,
             |s| s.machine.spaces = used_spaces(s),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine that a scenario asks for.
 
+use crate::arm64::Granule;
+
 /// Limits of [`Config`], both ends included.
 pub mod limits {
     use core::ops::RangeInclusive;
@@ -129,6 +131,10 @@ switches! {
     Inflight "inflight" "a walk outlives the context synchronization that replaced its context, until a DSB of its CPU (Arm ARM R_LFHQG)";
     KeepGlobal "keepglobal" "INVLPG leaves global entries while CR4.PCIDE is set (Intel erratum; Linux ce0b15d11ad8)";
     Svvptc "svvptc" "RISC-V: invalid descriptors are not cached (Svvptc)";
+    LateTag "latetag" "what a walk inserts is tagged with the context that is loaded then, not the one it began under; with inflight (Arm ARM R_LFHQG; commits 55b5bac15939, 7e1b2329c205)";
+    HwAfDbm "hafdbs" "hardware sets the access flag, and makes a page with DBM writable at a store (FEAT_HAFDBS with TCR_ELx.HA and HD)";
+    Sibling "sibling" "a local TLBI reaches everything in the shared TLB, and the walks of every CPU that uses it";
+    ExS "exs" "exception entry and return do not synchronize the context (FEAT_ExS with SCTLR_ELx.EIS and EOS 0)";
 }
 
 /// The switches that are on.
@@ -174,6 +180,8 @@ pub struct Config {
     pub bbm: Bbm,
     /// Levels of a page table.
     pub levels: u8,
+    /// Translation granule. Addresses count pages of [`PAGE`](crate::PAGE) bytes all the same.
+    pub granule: Granule,
     /// Architectural choices.
     pub switches: Switches,
 }
@@ -189,6 +197,7 @@ impl Default for Config {
             domain: Domain::Smt,
             bbm: Bbm::Level2,
             levels: 2,
+            granule: Granule::K4,
             switches: Switches::default(),
         }
     }
@@ -211,6 +220,15 @@ impl Config {
             }
         }
         self
+    }
+
+    /// What hardware makes of several entries for one address. Elsewhere than on Armv8-A, one of
+    /// them answers (Intel SDM vol. 3, 4.10.2.3).
+    pub fn answers(&self) -> Bbm {
+        match self.arch {
+            Arch::Arm64 => self.bbm,
+            _ => Bbm::NoAbort,
+        }
     }
 
     /// The level of the root table.

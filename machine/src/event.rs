@@ -111,6 +111,13 @@ pub enum Event {
     },
     /// The load that follows gives an older value than memory has (only while tracing).
     Stale { cpu: u8, word: Word, value: u64 },
+    /// A walker of `cpu` marked a descriptor as accessed or dirty. No program's doing.
+    Marked {
+        cpu: u8,
+        pa: u64,
+        old: Desc,
+        new: Desc,
+    },
     /// A TLBI was issued, under this VMID.
     Tlbi {
         cpu: u8,

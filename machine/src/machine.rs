@@ -346,6 +346,13 @@ impl State {
         }
     }
 
+    /// Exception entry or return.
+    pub(crate) fn exception(&mut self, cpu: u8) {
+        if !self.config.switches.on(Switch::ExS) {
+            self.synchronize(cpu);
+        }
+    }
+
     /// Ends walks that began under a context which is loaded no more. On RISC-V only a fence
     /// that covers them does.
     pub(crate) fn end_foreign_walks(&mut self, cpu: u8) {
@@ -365,11 +372,22 @@ impl State {
         entry.id = self.next_entry;
         self.cost.fills += 1;
         let tlb = self.config.tlb_of(cpu);
-        let gone = self.tlbs[tlb].insert(entry);
-        if let (true, Some((entry, why))) = (self.tracing, gone) {
+        let (events, tracing) = (&mut self.events, self.tracing);
+        self.tlbs[tlb].insert(entry, |entry, why| {
+            if tracing {
+                events.push(Event::Dropped { cpu, entry, why });
+            }
+        });
+        self.events.push(Event::Fill { cpu, entry, demand });
+    }
+
+    /// An entry leaves the TLB of `cpu`, to be made again.
+    pub(crate) fn forget(&mut self, cpu: u8, entry: u32) {
+        let tlb = self.config.tlb_of(cpu);
+        if self.tlbs[tlb].remove(entry) && self.tracing {
+            let why = Drop::Replaced;
             self.events.push(Event::Dropped { cpu, entry, why });
         }
-        self.events.push(Event::Fill { cpu, entry, demand });
     }
 
     /// Whether walkers may cache that nothing is mapped.
@@ -404,7 +422,7 @@ impl State {
                     return false;
                 };
                 left -= 1;
-                Walk::begin(self, cpu, ctx, va, false)
+                Walk::begin(self, cpu, ctx, va, None)
             }
         };
         while left > 0 {
@@ -412,7 +430,7 @@ impl State {
             self.cost.steps += 1;
             match walk.step(self, cpu) {
                 Progress::More => left -= 1,
-                Progress::Filled | Progress::Fault => return true,
+                _ => return true,
             }
         }
         self.cpus[i].walk = Some(walk);
@@ -463,6 +481,8 @@ impl State {
 
     /// The same, to the CPUs of a mask if it is for others too.
     pub(crate) fn send(&mut self, cpu: u8, op: Tlbi, to: u8, site: Site) {
+        let granule = self.config.granule;
+        let op = Tlbi { granule, ..op };
         // Before an ISB, a write of VTTBR or HCR need not have reached the TLBI yet.
         let vmid = tlbi_vmid(&self.regs(cpu, true));
         self.next_tlbi += 1;
@@ -523,20 +543,26 @@ impl State {
         self.apply(cpu, pending);
     }
 
-    /// Takes effect on one CPU: entries that this CPU sees, and its walks in flight.
+    /// Takes effect on one CPU: entries that this CPU sees, and its walks in flight. Whether a
+    /// local one reaches what a sibling has for itself is a switch.
     fn apply(&mut self, cpu: u8, p: Pending) {
         let time = self.history.tick();
-        self.cpus[cpu as usize].views.flush = time;
-        self.finish_users(cpu, &p.op, p.vmid);
+        let tlb = self.config.tlb_of(cpu);
+        let local = p.op.kind.row().share == Share::Local;
+        let siblings = local && self.config.switches.on(Switch::Sibling);
+        for i in 0..self.config.cpus {
+            if i == cpu || (siblings && self.config.tlb_of(i) == tlb) {
+                self.catch_walks(i, &p, time);
+            }
+        }
         if self.remember {
             self.bury(cpu, &p, time);
         }
-        let tlb = self.config.tlb_of(cpu);
         let (events, tracing) = (&mut self.events, self.tracing);
         let entries = &mut self.tlbs[tlb].entries;
         let before = entries.len();
         entries.retain(|e| {
-            let gone = e.visible(cpu, e.cnp) && e.hit_by(&p.op, p.vmid);
+            let gone = (siblings || e.visible(cpu, e.cnp)) && e.hit_by(&p.op, p.vmid);
             if gone && tracing {
                 let why = Drop::Tlbi(p.from, p.number);
                 events.push(Event::Dropped {
@@ -551,13 +577,6 @@ impl State {
         let absent = &mut self.tlbs[tlb].absent;
         absent.retain(|e| !(e.cpu == cpu && e.hit_by(&p.op, p.vmid)));
         self.cost.entries_lost += removed as u64;
-        let c = &mut self.cpus[cpu as usize];
-        if c.walk.is_some_and(|w| w.hit_by(&p.op, p.vmid)) {
-            c.walk = None;
-        }
-        if c.demand.is_some_and(|w| w.hit_by(&p.op, p.vmid)) {
-            c.demand = None;
-        }
         if tracing {
             let (op, from, number, removed) = (p.op, p.from, p.number, removed as u8);
             self.events.push(Event::Delivered {
@@ -567,6 +586,20 @@ impl State {
                 number,
                 removed,
             });
+        }
+    }
+
+    /// What a CPU has under way when a TLBI takes effect on it: user stores that used a covered
+    /// entry are made, walks that read something covered are over.
+    fn catch_walks(&mut self, cpu: u8, p: &Pending, time: Time) {
+        self.cpus[cpu as usize].views.flush = time;
+        self.finish_users(cpu, &p.op, p.vmid);
+        let c = &mut self.cpus[cpu as usize];
+        if c.walk.is_some_and(|w| w.hit_by(&p.op, p.vmid)) {
+            c.walk = None;
+        }
+        if c.demand.is_some_and(|w| w.hit_by(&p.op, p.vmid)) {
+            c.demand = None;
         }
     }
 
@@ -635,15 +668,19 @@ impl State {
     }
 
     /// The IPI that a CPU must handle before its next step, if interrupts are not masked.
+    /// Taking it is an exception, which synchronizes the context.
     pub fn take_ipi(&mut self, cpu: u8) -> Option<Ipi> {
         let c = &mut self.cpus[cpu as usize];
-        let ipi =
-            (!c.irqs_off && !c.preempted && !c.raised.is_empty()).then(|| c.raised.remove(0))?;
+        if c.irqs_off || c.preempted || c.raised.is_empty() {
+            return None;
+        }
+        let ipi = c.raised.remove(0);
         if self.config.arch == Arch::X86 {
             // An interrupt drains the store buffer (Intel SDM vol. 3, 12.10).
             self.memory_barrier(cpu);
         }
         self.catch_up(cpu, ipi.sent);
+        self.exception(cpu);
         Some(ipi)
     }
 
@@ -658,6 +695,7 @@ impl State {
     /// The handler of an IPI on `cpu` has returned; what it did is done before the sender goes
     /// on (the release of `csd_unlock`, the acquire of `csd_lock_wait`).
     pub fn acknowledge(&mut self, cpu: u8, ipi: Ipi) {
+        self.exception(cpu);
         self.memory_barrier(cpu);
         self.catch_up(ipi.from, self.history.now());
         let sender = &mut self.cpus[ipi.from as usize];

@@ -9,6 +9,8 @@ use crate::tlb::Life;
 pub const VARS: usize = 160;
 /// Descriptors in a table. Real ones have 512.
 pub const SLOTS: usize = 4;
+/// Descriptors of a contiguous group, aligned (Arm ARM, D8.7.1). Real ones have 16 to 128.
+pub const GROUP: usize = 2;
 /// log2 of [`SLOTS`]: address bits that a level resolves.
 pub const BITS: u32 = 2;
 /// Frames that come singly: tables and pages. Frame 0 is never handed out. More than the

@@ -318,6 +318,23 @@ impl State {
         (Desc(value), time)
     }
 
+    /// A walker marks a descriptor as accessed or dirty, by an atomic update that fails if it is
+    /// no longer what was read. `None`: it did; else the time of the store.
+    pub(crate) fn mark(&mut self, cpu: u8, pa: u64, old: Desc, new: Desc) -> Option<Time> {
+        let word = Ram::desc_word(pa)?;
+        if self.mem.get(word) != old.0 {
+            return None;
+        }
+        self.mem.set(word, new.0);
+        let time = if self.strong() {
+            0
+        } else {
+            self.history.record(word, old.0, new.0)
+        };
+        self.events.push(Event::Marked { cpu, pa, old, new });
+        Some(time)
+    }
+
     /// A store by a program.
     pub(crate) fn store(&mut self, cpu: u8, word: Word, value: u64, order: Order, site: Site) {
         if self.strong() {

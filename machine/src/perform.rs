@@ -8,7 +8,7 @@ use crate::event::{Event, Site};
 use crate::machine::{Announced, CpuState, Ipi, State};
 use crate::mem::{Memory, SLOTS, Use};
 use crate::op::{Access, BLOCK_PAGES, PAGE, Va};
-use crate::tlb::Found;
+use crate::tlb::{Entry, Found};
 use crate::walk::{El, Progress, Walk, permitted};
 
 impl State {
@@ -112,7 +112,7 @@ impl State {
                 if guest {
                     self.quiescent(cpu);
                 }
-                self.synchronize(cpu);
+                self.exception(cpu);
                 self.events.push(Event::Context { cpu });
                 0
             }
@@ -237,7 +237,8 @@ impl State {
     }
 
     /// One step of an access: a look-up, or a step of its walk. User code runs after an
-    /// exception return, so the context is synchronized.
+    /// exception return, which synchronizes the context; where it does not, the access is one
+    /// of the old context.
     fn access(&mut self, cpu: u8, va: Va, access: Access) -> Option<u64> {
         let c = cpu as usize;
         if let Some(mut walk) = self.cpus[c].demand.take() {
@@ -247,40 +248,46 @@ impl State {
                     None
                 }
                 Progress::Filled => None, // the look-up is the next step
-                Progress::Fault => Some(self.end_access(cpu, va, access, Outcome::Translation)),
+                Progress::Uncached(entry) => Some(self.reached(cpu, va, access, entry)),
+                Progress::Fault(why) => Some(self.end_access(cpu, va, access, why)),
             };
         }
-        self.synchronize(cpu);
-        let Some(ctx) = self.context(cpu, false) else {
+        self.exception(cpu);
+        let Some(ctx) = self.context(cpu, true) else {
             return Some(self.end_access(cpu, va, access, Outcome::Translation));
         };
         let pick = self.cpus[c].pick;
-        let found = self
-            .tlb(cpu)
-            .lookup(cpu, ctx.tags, Stage::One, va, self.config.bbm, pick);
+        let found =
+            self.tlb(cpu)
+                .lookup(cpu, ctx.tags, Stage::One, va, self.config.answers(), pick);
         if self.remembers_absence() && self.answers_absent(cpu, ctx.tags, va, &found) {
             return Some(self.end_access(cpu, va, access, Outcome::Translation));
         }
         match found {
-            Found::Hit(entry) => {
-                let outcome = permitted(&entry, access == Access::Write);
-                let via = Some(entry);
-                self.events.push(Event::Accessed {
-                    cpu,
-                    va,
-                    access,
-                    outcome,
-                    via,
-                });
-                Some(outcome as u64)
+            // To mark the page as dirty, hardware reads the descriptor again.
+            Found::Hit(entry) if entry.must_mark(access) => self.forget(cpu, entry.id),
+            Found::Hit(entry) => return Some(self.reached(cpu, va, access, entry)),
+            Found::Conflict => {
+                return Some(self.end_access(cpu, va, access, Outcome::Conflict));
             }
-            Found::Conflict => Some(self.end_access(cpu, va, access, Outcome::Conflict)),
-            Found::Miss => {
-                self.cost.refills += 1;
-                self.cpus[c].demand = Some(Walk::begin(self, cpu, ctx, va, true));
-                None
-            }
+            Found::Miss => {}
         }
+        self.cost.refills += 1;
+        self.cpus[c].demand = Some(Walk::begin(self, cpu, ctx, va, Some(access)));
+        None
+    }
+
+    fn reached(&mut self, cpu: u8, va: Va, access: Access, entry: Entry) -> u64 {
+        let outcome = permitted(&entry, access == Access::Write);
+        let via = Some(entry);
+        self.events.push(Event::Accessed {
+            cpu,
+            va,
+            access,
+            outcome,
+            via,
+        });
+        outcome as u64
     }
 
     fn end_access(&mut self, cpu: u8, va: Va, access: Access, outcome: Outcome) -> u64 {

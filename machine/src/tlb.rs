@@ -4,7 +4,7 @@
 use crate::arm64::{Desc, Scope, Stage, Tlbi, Ttl};
 use crate::config::{Bbm, Pick};
 use crate::event::Drop;
-use crate::op::{Space, Va};
+use crate::op::{Access, Space, Va};
 use crate::order::Time;
 use crate::tlbi::Tables;
 
@@ -55,6 +55,10 @@ pub struct Entry {
     pub pa: u64,
     /// A store is permitted.
     pub writable: bool,
+    /// A store makes hardware mark what it came from as dirty, and then is.
+    pub dirtiable: bool,
+    /// Made from a descriptor of a contiguous group.
+    pub group: bool,
     /// The descriptor it was made from.
     pub desc: Desc,
     /// Where that lies.
@@ -101,10 +105,22 @@ impl Entry {
             && self.visible(cpu, tags.cnp)
     }
 
-    /// Whether it would be stored in the same place: same addresses, level and tags.
+    /// Whether hardware has to mark the page as dirty before the access.
+    pub fn must_mark(&self, access: Access) -> bool {
+        access == Access::Write && self.dirtiable && !self.writable
+    }
+
+    /// Whether it takes the other's place: same addresses, output, level and tags. A change of
+    /// the output address alone is not such a case: without the break that it needs, a TLB may
+    /// hold both (Arm ARM, D8.16.1). Entries of one contiguous group may be of different size,
+    /// and are no conflict as long as they agree.
     pub fn same_key(&self, other: &Entry) -> bool {
-        self.va == other.va
-            && self.size == other.size
+        let same = self.va == other.va && self.size == other.size && self.pa == other.pa;
+        let agree = || {
+            let output = |e: &Entry| e.pa.wrapping_sub(e.va);
+            self.level == other.level && self.overlaps(other) && output(self) == output(other)
+        };
+        (same || (self.group && other.group && agree()))
             && self.leaf == other.leaf
             && self.stage == other.stage
             && self.vmid == other.vmid
@@ -112,6 +128,24 @@ impl Entry {
             && self.asid == other.asid
             && self.cnp == other.cnp
             && (self.cnp || self.cpu == other.cpu)
+    }
+
+    /// What hardware may make of two entries for one address: the smaller size of the two, the
+    /// permissions of both, and an output address with bits of either. Of two that agree on the
+    /// output, this is the output; else it is neither's.
+    pub fn mixed(&self, other: &Entry, va: Va) -> Entry {
+        let size = self.size.min(other.size);
+        let first = va / size * size;
+        let output = |e: &Entry| e.pa + (first - e.va);
+        Entry {
+            va: first,
+            size,
+            level: self.level.max(other.level),
+            pa: output(self) | output(other),
+            writable: self.writable | other.writable,
+            dirtiable: false,
+            ..*self
+        }
     }
 
     /// Whether a TLBI executed under `vmid` removes it (machine rule 10: kind, address,
@@ -143,18 +177,13 @@ impl Entry {
         if row.tables == Tables::All && !self.leaf {
             return self.vmid == vmid;
         }
-        let (start, len) = op.span();
         let level = match op.ttl() {
             Ttl::Unknown => true,
             // The hint is the leaf's level; table pointers on the way to it go too.
             Ttl::Level(level) if self.leaf => self.level == level,
             Ttl::Level(level) => self.level < level,
         };
-        self.vmid == vmid
-            && (self.leaf || !row.last())
-            && level
-            && self.va < start + len
-            && start < self.va + self.size
+        self.vmid == vmid && (self.leaf || !row.last()) && level && op.covers(self.va, self.size)
     }
 }
 
@@ -199,22 +228,30 @@ impl Tlb {
         match pick {
             Pick::Abort if bbm != Bbm::NoAbort => Found::Conflict,
             Pick::Newest => Found::Hit(*last),
-            Pick::Mix if bbm < Bbm::Level2 => Found::Hit(Entry {
-                writable: first.writable | last.writable,
-                ..*first
-            }),
+            Pick::Mix if bbm < Bbm::Level2 => Found::Hit(first.mixed(last, va)),
             _ => Found::Hit(*first),
         }
     }
 
-    /// The deepest cached table pointer on the way to `va`.
-    pub fn table_for(&self, cpu: u8, tags: Tags, stage: Stage, va: Va) -> Option<Entry> {
+    /// The deepest cached table pointer on the way to `va`; of several, which is the
+    /// schedule's choice.
+    pub fn table_for(
+        &self,
+        cpu: u8,
+        tags: Tags,
+        stage: Stage,
+        va: Va,
+        pick: Pick,
+    ) -> Option<Entry> {
         let fits = |e: &&Entry| !e.leaf && e.stage == stage && e.covers(va) && e.usable(cpu, tags);
-        self.entries
-            .iter()
-            .filter(fits)
-            .max_by_key(|e| e.level)
-            .copied()
+        let mut deepest: Option<&Entry> = None;
+        for e in self.entries.iter().filter(fits) {
+            let newer = |d: &Entry| e.level == d.level && pick == Pick::Newest;
+            if deepest.is_none_or(|d| e.level > d.level || newer(d)) {
+                deepest = Some(e);
+            }
+        }
+        deepest.copied()
     }
 
     /// Remembers that nothing is mapped.
@@ -226,19 +263,31 @@ impl Tlb {
         self.absent.push(entry);
     }
 
-    /// Stores an entry. Gives the one that had its place, or the oldest of a full TLB, which
-    /// is gone.
-    pub fn insert(&mut self, entry: Entry) -> Option<(u32, Drop)> {
-        let place = self.entries.iter().position(|e| e.same_key(&entry));
-        let gone = match place {
-            Some(i) => Some((self.entries.remove(i).id, Drop::Replaced)),
-            None if self.entries.len() == CAPACITY => {
-                Some((self.entries.remove(0).id, Drop::Evicted))
-            }
-            None => None,
-        };
+    /// Takes an entry out. Whether it was there.
+    pub fn remove(&mut self, id: u32) -> bool {
+        let place = self.entries.iter().position(|e| e.id == id);
+        place.map(|i| self.entries.remove(i)).is_some()
+    }
+
+    /// Stores an entry. `gone` hears of those whose place it takes, or of the oldest of a full
+    /// TLB.
+    pub fn insert(&mut self, entry: Entry, mut gone: impl FnMut(u32, Drop)) {
+        let before = self.entries.len();
+        if entry.group {
+            self.entries.retain(|e| {
+                let replaced = e.same_key(&entry);
+                if replaced {
+                    gone(e.id, Drop::Replaced);
+                }
+                !replaced
+            });
+        } else if let Some(i) = self.entries.iter().position(|e| e.same_key(&entry)) {
+            gone(self.entries.remove(i).id, Drop::Replaced);
+        }
+        if self.entries.len() == before && before == CAPACITY {
+            gone(self.entries.remove(0).id, Drop::Evicted);
+        }
         self.entries.push(entry);
-        gone
     }
 }
 
@@ -263,6 +312,8 @@ mod tests {
             cpu: 0,
             pa: 0x10000 + va,
             writable: true,
+            dirtiable: false,
+            group: false,
             desc: Desc::INVALID,
             desc_pa: 0,
             owner: None,
@@ -339,8 +390,8 @@ mod tests {
     #[test]
     fn which_of_two_entries_answers_depends_on_the_level_of_bbm() {
         let mut tlb = Tlb::default();
-        tlb.insert(leaf(1, 0x4000, 2, 2, 0));
-        tlb.insert(leaf(2, 0x5000, 3, 2, 0));
+        tlb.insert(leaf(1, 0x4000, 2, 2, 0), |_, _| {});
+        tlb.insert(leaf(2, 0x5000, 3, 2, 0), |_, _| {});
         let tags = Tags {
             asid: 2,
             vmid: 0,

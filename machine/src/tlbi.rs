@@ -5,8 +5,10 @@
 //! instructions for TLB maintenance"), those of other architectures alike: there the
 //! instructions take several.
 
+use crate::arm64::Granule;
 use crate::config::Arch;
 use crate::op::PAGE;
+use crate::walk::level_size;
 use core::fmt;
 
 /// Whose TLBs an operation reaches.
@@ -123,10 +125,20 @@ tlbi_kinds! {
     Vaale1is     "vaale1is"                 VaAllAsid Keep  false Inner Arm64;
     Ipas2e1      "ipas2e1"                  Ipa       Cover false Local Arm64;
     Ipas2e1is    "ipas2e1is"                Ipa       Cover false Inner Arm64;
+    Ipas2le1     "ipas2le1"                 Ipa       Keep  false Local Arm64;
     Ipas2le1is   "ipas2le1is"               Ipa       Keep  false Inner Arm64;
+    Rvae1        "rvae1"                    Va        Cover true  Local Arm64;
     Rvae1is      "rvae1is"                  Va        Cover true  Inner Arm64;
+    Rvale1       "rvale1"                   Va        Keep  true  Local Arm64;
     Rvale1is     "rvale1is"                 Va        Keep  true  Inner Arm64;
+    Rvaae1       "rvaae1"                   VaAllAsid Cover true  Local Arm64;
+    Rvaae1is     "rvaae1is"                 VaAllAsid Cover true  Inner Arm64;
+    Rvaale1      "rvaale1"                  VaAllAsid Keep  true  Local Arm64;
+    Rvaale1is    "rvaale1is"                VaAllAsid Keep  true  Inner Arm64;
+    Ripas2e1     "ripas2e1"                 Ipa       Cover true  Local Arm64;
     Ripas2e1is   "ripas2e1is"               Ipa       Cover true  Inner Arm64;
+    Ripas2le1    "ripas2le1"                Ipa       Keep  true  Local Arm64;
+    Ripas2le1is  "ripas2le1is"              Ipa       Keep  true  Inner Arm64;
 //  Intel SDM vol. 3, 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches".
     MovCr3       "mov cr3"                  Asid      Cover false Now   X86;
     MovCr4       "mov cr4"                  All       Cover false Now   X86;
@@ -173,7 +185,7 @@ impl Kind {
     }
 }
 
-/// The level hint (FEAT_TTL). Granule 4K.
+/// The level hint (FEAT_TTL).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ttl {
     /// No hint: any level.
@@ -183,24 +195,6 @@ pub enum Ttl {
     Level(u8),
 }
 
-impl Ttl {
-    /// `TG:level` as in bits [47:44] of an operand; TG 0b01 is the 4K granule.
-    fn bits(self) -> u64 {
-        match self {
-            Ttl::Unknown => 0,
-            Ttl::Level(level) => 0b0100 | level as u64,
-        }
-    }
-
-    /// Decodes bits [47:44]. 4K at level 0 is reserved without LPA2: no hint.
-    fn decode(bits: u64) -> Ttl {
-        match bits & 0xf {
-            b if b >> 2 == 1 && b & 3 != 0 => Ttl::Level((b & 3) as u8),
-            _ => Ttl::Unknown,
-        }
-    }
-}
-
 /// A TLBI instruction: kind and register operand.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Tlbi {
@@ -208,44 +202,97 @@ pub struct Tlbi {
     pub kind: Kind,
     /// The register operand; 0 where the kind has none.
     pub operand: u64,
+    /// The granule of the translations that it is for. Software makes the operand for one;
+    /// hardware reads it by its own, which the machine puts here.
+    pub granule: Granule,
 }
+
+/// Bits of an address in units of 4 KB, of a range in units of the granule.
+const PAGES: u64 = (1 << 44) - 1;
+const BASE: u64 = (1 << 37) - 1;
 
 impl Tlbi {
     /// A kind without operand.
     pub fn all(kind: Kind) -> Tlbi {
-        Tlbi { kind, operand: 0 }
+        Tlbi::raw(kind, 0)
     }
 
     /// By ASID.
     pub fn asid(kind: Kind, asid: u16) -> Tlbi {
+        Tlbi::raw(kind, (asid as u64) << 48)
+    }
+
+    /// A kind with its register operand.
+    pub fn raw(kind: Kind, operand: u64) -> Tlbi {
         Tlbi {
             kind,
-            operand: (asid as u64) << 48,
+            operand,
+            granule: Granule::K4,
         }
     }
 
-    /// By address; `asid` is ignored by kinds that do not have one. `addr` in bytes.
+    /// By address, for the 4K granule; `asid` is ignored by kinds that do not have one. `addr`
+    /// in bytes.
     pub fn addr(kind: Kind, addr: u64, asid: u16, ttl: Ttl) -> Tlbi {
+        Tlbi::addr_in(Granule::K4, kind, addr, asid, ttl)
+    }
+
+    /// By address, for a granule.
+    pub fn addr_in(granule: Granule, kind: Kind, addr: u64, asid: u16, ttl: Ttl) -> Tlbi {
         debug_assert!(!kind.row().range);
-        let page = (addr >> 12) & ((1 << 44) - 1);
+        let page = (addr / PAGE) << granule.shift();
+        let hint = match ttl {
+            Ttl::Unknown => 0,
+            Ttl::Level(level) => granule.tg() << 2 | level as u64 & 3,
+        };
         Tlbi {
             kind,
-            operand: (asid as u64) << 48 | ttl.bits() << 44 | page,
+            operand: (asid as u64) << 48 | hint << 44 | page & PAGES,
+            granule,
         }
     }
 
-    /// By range: `(num + 1) << (5 * scale + 1)` pages from `addr` (Arm ARM, D8.14.6).
-    /// `num` up to 31, `scale` up to 3.
-    pub fn range(kind: Kind, addr: u64, scale: u8, num: u8, asid: u16, ttl: Ttl) -> Tlbi {
-        debug_assert!(kind.row().range && num < 32 && scale < 4);
-        let level = ttl.bits() & 3; // here the granule has a field of its own
+    /// By range, for the 4K granule: `(num + 1) << (5 * scale + 1)` pages from `addr` (Arm
+    /// ARM, D8.14.6). `num` up to 31, `scale` up to 3. What does not fit its field spoils those
+    /// above it, as the shift and or of a kernel's macro do: -1 is no empty range.
+    pub fn range(
+        kind: Kind,
+        addr: u64,
+        scale: u8,
+        num: impl Into<i64>,
+        asid: u16,
+        ttl: Ttl,
+    ) -> Tlbi {
+        Tlbi::range_in(Granule::K4, kind, addr, scale, num, asid, ttl)
+    }
+
+    /// By range, for a granule.
+    pub fn range_in(
+        granule: Granule,
+        kind: Kind,
+        addr: u64,
+        scale: u8,
+        num: impl Into<i64>,
+        asid: u16,
+        ttl: Ttl,
+    ) -> Tlbi {
+        debug_assert!(kind.row().range && scale < 4);
+        // Here the granule has a field of its own.
+        let level = match ttl {
+            Ttl::Unknown => 0,
+            Ttl::Level(level) => level as u64 & 3,
+        };
         let operand = (asid as u64) << 48
-            | 0b01 << 46
+            | granule.tg() << 46
             | (scale as u64) << 44
-            | (num as u64) << 39
+            | (num.into() as u64) << 39
             | level << 37
-            | (addr >> 12) & ((1 << 37) - 1);
-        Tlbi { kind, operand }
+            | (addr / PAGE) & BASE;
+        Tlbi {
+            kind,
+            operand,
+            granule,
+        }
     }
 
     /// Of x86 and RISC-V: an ASID (or PCID) and pages from an address, as far as the kind has
@@ -254,10 +301,7 @@ impl Tlbi {
         debug_assert!(kind.row().arch != Arch::Arm64);
         let count = pages.clamp(1, 1 << 16) - 1;
         let page = (addr >> 12) & ((1 << 32) - 1);
-        Tlbi {
-            kind,
-            operand: (asid as u64) << 48 | count << 32 | page,
-        }
+        Tlbi::raw(kind, (asid as u64) << 48 | count << 32 | page)
     }
 
     /// The ASID field.
@@ -265,31 +309,59 @@ impl Tlbi {
         (self.operand >> 48) as u16
     }
 
-    /// First byte and length in bytes of what is covered, for kinds by address.
+    /// First byte and length in bytes of what is covered, for kinds by address. Nothing, if the
+    /// operand leaves it open what hardware with this granule does: made for another granule,
+    /// by a range's TG or by the hint (C5.5), or a range with a hint that does not begin at a
+    /// block of that level.
+    #[inline]
     pub fn span(&self) -> (u64, u64) {
         if self.kind.row().arch != Arch::Arm64 {
             let pages = (self.operand >> 32 & 0xffff) + 1;
-            ((self.operand & ((1 << 32) - 1)) << 12, pages * PAGE)
-        } else if self.kind.row().range {
-            let (num, scale) = (self.operand >> 39 & 31, self.operand >> 44 & 3);
-            let pages = (num + 1) << (5 * scale + 1);
-            ((self.operand & ((1 << 37) - 1)) << 12, pages * PAGE)
-        } else {
-            ((self.operand & ((1 << 44) - 1)) << 12, PAGE)
+            return ((self.operand & ((1 << 32) - 1)) << 12, pages * PAGE);
         }
+        if !self.kind.row().range {
+            let page = (self.operand & PAGES) >> self.granule.shift();
+            let tg = self.operand >> 46 & 3;
+            let foreign = tg != 0 && tg != self.granule.tg();
+            return (page * PAGE, if foreign { 0 } else { PAGE });
+        }
+        let (num, scale) = (self.operand >> 39 & 31, self.operand >> 44 & 3);
+        let base = (self.operand & BASE) * PAGE;
+        let aligned = match self.ttl() {
+            Ttl::Unknown => true,
+            Ttl::Level(level) => base.is_multiple_of(level_size(level)),
+        };
+        let pages = if self.operand >> 46 & 3 == self.granule.tg() && aligned {
+            (num + 1) << (5 * scale + 1)
+        } else {
+            0
+        };
+        (base, pages * PAGE)
     }
 
-    /// The level hint.
+    /// Whether something that translates `size` bytes from `first` is covered, by kinds by
+    /// address.
+    #[inline]
+    pub fn covers(&self, first: u64, size: u64) -> bool {
+        let (start, len) = self.span();
+        len != 0 && first < start + len && start < first + size
+    }
+
+    /// The level hint; a reserved one is none.
+    #[inline]
     pub fn ttl(&self) -> Ttl {
         if self.kind.row().arch != Arch::Arm64 {
-            Ttl::Unknown
-        } else if self.kind.row().range {
-            match self.operand >> 37 & 3 {
-                0 => Ttl::Unknown,
-                level => Ttl::Level(level as u8),
-            }
+            return Ttl::Unknown;
+        }
+        let (hinted, level) = if self.kind.row().range {
+            (true, self.operand >> 37 & 3)
         } else {
-            Ttl::decode(self.operand >> 44)
+            (self.operand >> 46 & 3 != 0, self.operand >> 44 & 3)
+        };
+        if hinted && self.granule.has_blocks_at(level as u8) {
+            Ttl::Level(level as u8)
+        } else {
+            Ttl::Unknown
         }
     }
 
@@ -317,8 +389,10 @@ impl fmt::Display for Tlbi {
         if self.by_addr() {
             let (addr, len) = self.span();
             write!(f, " {addr:#x}")?;
-            if row.range {
-                write!(f, "+{len:#x}")?;
+            match (len, row.range) {
+                (0, _) => f.write_str(" (nothing)")?,
+                (_, true) => write!(f, "+{len:#x}")?,
+                _ => {}
             }
         }
         if matches!(row.scope, Scope::Asid | Scope::Va | Scope::VaOwn) {

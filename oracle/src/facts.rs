@@ -243,8 +243,7 @@ impl Facts {
         };
         for debt in &mut self.cpus[cpu as usize].debts {
             let by_addr = op.by_addr();
-            let (start, len) = op.span();
-            let inside = start < debt.va + level_size(debt.level) && debt.va < start + len;
+            let inside = by_addr && op.covers(debt.va, level_size(debt.level));
             if (by_addr && !inside) || (row.last() && !debt.leaf) {
                 continue;
             }

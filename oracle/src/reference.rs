@@ -6,8 +6,10 @@
 //! operations overlap, the order in which they took effect is not known, and every outcome
 //! that some order gives stays in the set.
 
+use shootdown_machine::arm64::Desc;
 use shootdown_machine::{
-    BLOCK_PAGES, Config, Done, Op, PAGE, PAGES, Page, Prot, Space, State, Use, Va, initial_page,
+    Arch, BLOCK_PAGES, Config, Done, Op, PAGE, PAGES, Page, Prot, Space, State, Use, Va,
+    initial_page,
 };
 
 /// One mapping that a page may have.
@@ -318,16 +320,21 @@ pub fn mapped(state: &State, space: Space, va: Va) -> (Option<Page>, bool) {
     };
     let pa = leaf.pa + va % shootdown_machine::level_size(level);
     match state.mem.frame(pa).usage {
-        Use::Page(_, page) => (Some(page), leaf.writable),
+        // A page that hardware has yet to mark as dirty is one that may be written to.
+        Use::Page(_, page) => (Some(page), leaf.writable || dirtiable(state, desc)),
         _ => (None, false),
     }
+}
+
+fn dirtiable(state: &State, desc: Desc) -> bool {
+    state.config.arch == Arch::Arm64 && desc.dirtiable()
 }
 
 #[cfg(test)]
 mod tests {
     use super::Cell;
     use crate::script::*;
-    use shootdown_machine::{OpKind, PAGES, Ram, Use};
+    use shootdown_machine::{OpKind, Outcome, PAGES, Ram, Switch, Switches, Use};
 
     const VA: Va = 0x1000;
     /// What maps [`VA`]: page and write permission.
@@ -580,6 +587,37 @@ mod tests {
             // The protection says that it has nothing to do, and that is not so.
             let want = matches!(op, Op::Protect(..)).then_some("matches-reference");
             assert_eq!(broken, want, "{op}");
+        }
+    }
+
+    /// With DBM, a page that is clean is one that may be written to; that hardware marks it as
+    /// dirty is nobody's operation.
+    #[test]
+    fn clean_and_dirty_are_one_mapping_if_hardware_tells_them_apart() {
+        let config = Config {
+            switches: Switches::default().with(Switch::HwAfDbm, true),
+            ..private()
+        };
+        for (dbm, store) in [(true, true), (true, false), (false, false)] {
+            let broken = stage1(config, async |s| {
+                let pte = s.pte(A, VA);
+                s.switch(s.c1, A, 1).await;
+                let op = Op::Protect(A, VA, Prot::Rw);
+                s.begin(s.c0, op);
+                let page = s.c0.pte_read(pte).await;
+                let clean = page.with_writable(Stage::One, false).with_dirtiable(dbm);
+                s.hardware(|state| {
+                    let word = Ram::desc_word(pte).expect("a table");
+                    state.mem.set(word, clean.0);
+                });
+                if store {
+                    let outcome = s.c1.access(VA, Access::Write).await;
+                    assert_eq!(outcome, Outcome::Done);
+                    assert!(s.c0.pte_read(pte).await.writable(Stage::One));
+                }
+                s.end(s.c0, op, Done::Yes);
+            });
+            assert_eq!(broken, (!dbm).then_some("matches-reference"), "{store}");
         }
     }
 

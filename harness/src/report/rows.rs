@@ -4,6 +4,7 @@
 
 use super::matters::matters;
 use super::run::Run;
+use super::tables::Place;
 use super::topic::Topic;
 use super::words::{Said, short_site, tag};
 use shootdown_machine::{Act, Drop, Event, Op, Order, PAGE};
@@ -178,6 +179,18 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
                 format!(" from cpu{from}")
             };
             (hardware(cpu, format!("{op}{from} arrives"), detail), at + 1)
+        }
+        Event::Marked { cpu, pa, old, .. } => {
+            let near = |p: Place| {
+                topic.spaces.contains(&p.life.space)
+                    && topic.va.is_none_or(|v| v / PAGE == p.va / PAGE)
+            };
+            if !run.tables.place(pa, at).is_some_and(near) {
+                return (Shown::Nothing, at + 1);
+            }
+            let what = if old.accessed() { "dirty" } else { "accessed" };
+            let detail = format!("is marked {what}");
+            (hardware(cpu, run.descriptor(pa, at), detail), at + 1)
         }
         Event::Drained {
             cpu, word, value, ..

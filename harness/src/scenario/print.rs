@@ -5,6 +5,7 @@
 use super::words::{KEYS, Word};
 use super::{COLUMNS, Choice, Expect, Scenario, Slot, Stop};
 use core::fmt;
+use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Access, Op, Va};
 
 /// The canonical text of a valid scenario.
@@ -119,10 +120,14 @@ fn machine(scenario: &Scenario, out: &mut Vec<u8>) {
     let machine = &scenario.machine;
     let mut line = Line::begin(out, b"machine", b"");
     for (index, key) in KEYS.iter().enumerate() {
+        if index == 7 && machine.granule == Granule::default() {
+            continue; // it matters to few
+        }
         let word = match index {
             3 => machine.memory.word(),
             4 => machine.domain.word(),
             5 => machine.bbm.word(),
+            7 => machine.granule.word(),
             _ => "",
         };
         line.item(|out| {

@@ -68,6 +68,10 @@ impl<'a> Parser<'a> {
                 levels: self.within(value, limits::LEVELS)?,
                 ..machine
             },
+            7 => Config {
+                granule: self.one_of(value, "granule")?,
+                ..machine
+            },
             _ => {
                 let on = self.one_of(value, "state")?;
                 let switch = Switch::ALL[index - words::KEYS.len()];

@@ -2,6 +2,7 @@
 //! The words of the text form, in one place for printing and parsing.
 
 use super::MAX_NAME;
+use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Bbm, Domain, Memory, OpKind, Pick, Prot, Switch};
 
 /// An enumeration whose values have a word each.
@@ -41,6 +42,18 @@ impl Word for Bbm {
             Bbm::Level1 => "1",
             Bbm::Level2 => "2",
             Bbm::NoAbort => "noabort",
+        }
+    }
+}
+
+impl Word for Granule {
+    const ALL: &'static [Self] = Granule::ALL;
+
+    fn word(self) -> &'static str {
+        match self {
+            Granule::K4 => "4k",
+            Granule::K16 => "16k",
+            Granule::K64 => "64k",
         }
     }
 }
@@ -104,8 +117,8 @@ pub(super) fn lines() -> Vec<&'static str> {
 }
 
 /// The keys of the machine line before those of the switches, in the order of printing.
-pub(super) const KEYS: [&str; 7] = [
-    "cpus", "spaces", "tags", "memory", "domain", "bbm", "levels",
+pub(super) const KEYS: [&str; 8] = [
+    "cpus", "spaces", "tags", "memory", "domain", "bbm", "levels", "granule",
 ];
 
 /// The keys of the machine line, for a message.

@@ -25,6 +25,10 @@ impl Desc {
     const S2AP_W: u64 = 1 << 7;
     const AF: u64 = 1 << 10;
     const NG: u64 = 1 << 11;
+    /// Bit 16 in hardware, which no address of a block of 512 pages needs. One of four does.
+    const NT: u64 = 1 << 59;
+    const DBM: u64 = 1 << 51;
+    const CONTIGUOUS: u64 = 1 << 52;
     const OA: u64 = 0x0000_ffff_ffff_f000;
     /// Ignored by hardware in an invalid descriptor: software's "being changed" mark.
     const LOCKED: u64 = 1 << 58;
@@ -101,12 +105,59 @@ impl Desc {
             Stage::One => (Desc::S1_AP_RO, !writable),
             Stage::Two => (Desc::S2AP_W, writable),
         };
-        Desc(if set { self.0 | bit } else { self.0 & !bit })
+        self.with(bit, set)
     }
 
     /// Access flag. A descriptor without it is never cached (Arm ARM, D8.4.5).
     pub fn accessed(self) -> bool {
         self.0 & Desc::AF != 0
+    }
+
+    /// The same with another access flag.
+    pub fn with_accessed(self, accessed: bool) -> Desc {
+        self.with(Desc::AF, accessed)
+    }
+
+    /// Dirty bit modifier: where hardware manages dirty state, a store to a page that cannot be
+    /// written to makes it writable (FEAT_HAFDBS; Arm ARM, D8.5.6).
+    pub fn dirtiable(self) -> bool {
+        self.0 & Desc::DBM != 0
+    }
+
+    /// The same with another dirty bit modifier.
+    pub fn with_dirtiable(self, dirtiable: bool) -> Desc {
+        self.with(Desc::DBM, dirtiable)
+    }
+
+    /// Whether a store is permitted, or is as soon as hardware has marked the page dirty.
+    pub fn may_write(self, stage: Stage) -> bool {
+        self.writable(stage) || self.dirtiable()
+    }
+
+    /// nT, of a block: its entries must not conflict with others while its size changes
+    /// (FEAT_BBM level 1; Arm ARM, D8.16.1).
+    pub fn transient(self) -> bool {
+        self.0 & Desc::NT != 0
+    }
+
+    /// The same with another nT.
+    pub fn with_transient(self, transient: bool) -> Desc {
+        self.with(Desc::NT, transient)
+    }
+
+    /// Part of a group of descriptors that translate adjacent memory alike (Arm ARM, D8.7.1),
+    /// here of [`GROUP`](crate::GROUP).
+    pub fn contiguous(self) -> bool {
+        self.0 & Desc::CONTIGUOUS != 0
+    }
+
+    /// The same, part of a group or not.
+    pub fn with_contiguous(self, contiguous: bool) -> Desc {
+        self.with(Desc::CONTIGUOUS, contiguous)
+    }
+
+    fn with(self, bit: u64, set: bool) -> Desc {
+        Desc(if set { self.0 | bit } else { self.0 & !bit })
     }
 
     /// Tagged by ASID (stage 1 only).
@@ -152,6 +203,19 @@ mod tests {
         let block = Desc::leaf(Stage::One, 2, 0x8000, true);
         assert!(block.is_leaf(2) && !block.is_table(2) && !block.is_leaf(3));
         assert!(!Desc::BUSY.valid() && Desc::BUSY != Desc::INVALID);
+    }
+
+    #[test]
+    fn no_flag_is_part_of_the_address() {
+        let plain = Desc::leaf(Stage::One, 2, 0x0000_ffff_ffff_c000, true);
+        let flags = plain.with_dirtiable(true).with_transient(true);
+        let flags = flags.with_contiguous(true).with_accessed(false);
+        assert_eq!((flags.addr(), flags.is_leaf(2)), (plain.addr(), true));
+        assert!(flags.dirtiable() && flags.transient() && flags.contiguous());
+        assert!(!(plain.dirtiable() || plain.transient() || plain.contiguous()));
+        let back = flags.with_dirtiable(false).with_transient(false);
+        let back = back.with_contiguous(false).with_accessed(true);
+        assert_eq!(back, plain);
     }
 
     #[test]

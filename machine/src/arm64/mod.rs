@@ -3,7 +3,9 @@
 //! architecture; their arm64 part can be had from here.
 
 mod desc;
+mod granule;
 
 pub use crate::regs::{HCR_TGE, HCR_VM, Reg, Regs, ttbr};
 pub use crate::tlbi::{KINDS, Kind, Row, Scope, Share, Tlbi, Ttl};
 pub use desc::{Desc, Stage};
+pub use granule::Granule;

@@ -13,6 +13,7 @@ use crate::arm64::Stage;
 use crate::config::Switch;
 use crate::machine::{Flush, State};
 use crate::mem::{Memory, Word};
+use crate::op::Access;
 use crate::order::Time;
 use crate::tlb::Entry;
 use crate::walk::{Context, Progress, Reading, Walk};
@@ -248,9 +249,14 @@ fn walks(
     floor: Time,
     before: Option<Time>,
 ) -> Vec<Path> {
+    let access = if request.write {
+        Access::Write
+    } else {
+        Access::Read
+    };
     let mut open = vec![Path {
         state: state.clone(),
-        walk: Walk::begin(state, request.cpu, context, request.va, true),
+        walk: Walk::begin(state, request.cpu, context, request.va, Some(access)),
         replaced: Vec::new(),
         last: None,
     }];
@@ -274,7 +280,7 @@ fn walks(
             (views.walk, views.flush, views.stale_walk) = (walk, flush, 0);
             next.replaced.push(replaced);
             next.last = Some(reading);
-            if progress == Progress::Fault {
+            if matches!(progress, Progress::Fault(_)) {
                 done.push(next);
             } else {
                 open.push(next);

@@ -328,7 +328,7 @@ impl<'a> Explorer<'a> {
         for context in contexts {
             for va in &self.walks[t] {
                 let mut next = world.clone();
-                let walk = Walk::begin(&next.state, cpu, context, *va, false);
+                let walk = Walk::begin(&next.state, cpu, context, *va, None);
                 self.walk_on(&mut next.state, cpu, walk);
                 if past.is_some() {
                     // It ended before the test began, if it did.
@@ -347,8 +347,8 @@ impl<'a> Explorer<'a> {
         loop {
             let reading = walk.reading();
             match walk.step(state, cpu) {
-                Progress::Filled | Progress::Fault => return,
                 Progress::More => {}
+                _ => return,
             }
             let hot = reading
                 .and_then(|r| Memory::desc_word(r.pa))

@@ -3,7 +3,7 @@
 
 use crate::rig::{A, B, Rig, private};
 use shootdown_machine::arm64::{HCR_VM, Reg, Stage, ttbr};
-use shootdown_machine::{Access, Config, Dsb, El, Life, Space, Switch, Switches};
+use shootdown_machine::{Access, Config, Dsb, El, Event, Life, Space, Switch, Switches};
 
 fn life(space: Space) -> Option<Life> {
     Some(Life { space, nth: 0 })
@@ -126,6 +126,111 @@ fn inflight_walks_outlive_the_isb_and_not_the_dsb() {
     rig.run(rig.cpu(0).isb());
     rig.run(rig.cpu(1).dsb(Dsb::Ish));
     assert!(rig.walking(0), "that is another CPU's");
+}
+
+/// The tag of what a walk inserts that began under ASID 1 of A, and ends under ASID 2 of B.
+fn late(switches: Switches) -> Option<u16> {
+    let rig = Rig::new(Config {
+        switches,
+        ..private()
+    });
+    let cpu = rig.cpu(0);
+    rig.run(rig.load(cpu, A, 1));
+    rig.walk(0, 0x4000, Some(2)); // begun, and the block of A read
+    rig.run(rig.load(cpu, B, 2));
+    if !rig.walking(0) {
+        return None;
+    }
+    rig.walk(0, 0x4000, Some(1));
+    let entry = *rig.machine.state().tlb(0).entries.last().expect("an entry");
+    assert_eq!(entry.owner, life(A));
+    Some(entry.asid)
+}
+
+/// What commits 55b5bac15939, 7e1b2329c205 and 1ff2755d6800 prevent by a DSB (B-16).
+#[test]
+fn latetag_gives_an_old_walks_entry_to_the_new_context() {
+    let inflight = Switches::default().with(Switch::Inflight, true);
+    let both = inflight.with(Switch::LateTag, true);
+    assert_eq!(late(inflight), Some(1));
+    assert_eq!(late(both), Some(2), "B would be served from A's block");
+    let alone = Switches::default().with(Switch::LateTag, true);
+    assert_eq!(late(alone), None, "no walk lives that long");
+}
+
+#[test]
+fn a_dsb_between_two_contexts_leaves_latetag_nothing_to_tag() {
+    let both = Switches::default().with(Switch::Inflight, true);
+    let rig = crossing(both.with(Switch::LateTag, true));
+    rig.run(rig.cpu(0).isb());
+    rig.run(rig.cpu(0).dsb(Dsb::Nsh));
+    assert!(!rig.walking(0));
+}
+
+/// Without EIS and EOS, the context that was loaded before a register write goes on.
+#[test]
+fn with_exs_exceptions_do_not_synchronize() {
+    let exs = Switches::default().with(Switch::ExS, true);
+    for (switches, want) in [(Switches::default(), 0), (exs, 1)] {
+        for enter in [true, false] {
+            let rig = window(Config {
+                switches,
+                ..private()
+            });
+            rig.run(if enter {
+                rig.cpu(0).enter_guest()
+            } else {
+                rig.cpu(0).exit_guest()
+            });
+            assert_eq!(rig.machine.state().cpus[0].unsynced.len(), want);
+        }
+    }
+}
+
+/// Whose block an access of CPU 0 reaches after B was written to TTBR0.
+fn reached(rig: &Rig) -> Option<Life> {
+    rig.take_events();
+    rig.run(rig.cpu(0).access(0x4000, Access::Read));
+    let via = rig.take_events().into_iter().find_map(|event| match event {
+        Event::Accessed { via, .. } => via,
+        _ => None,
+    });
+    via.and_then(|entry| entry.owner)
+}
+
+#[test]
+fn with_exs_a_user_may_run_in_the_old_context_until_an_isb() {
+    let exs = Switches::default().with(Switch::ExS, true);
+    for (switches, isb, want) in [
+        (Switches::default(), false, B),
+        (exs, false, A),
+        (exs, true, B),
+    ] {
+        let rig = window(Config {
+            switches,
+            ..private()
+        });
+        if isb {
+            rig.run(rig.cpu(0).isb());
+        }
+        assert_eq!(reached(&rig), life(want));
+    }
+}
+
+#[test]
+fn taking_an_interrupt_synchronizes_unless_exs_says_otherwise() {
+    let exs = Switches::default().with(Switch::ExS, true);
+    for (switches, want) in [(Switches::default(), 0), (exs, 1)] {
+        let rig = window(Config {
+            switches,
+            ..private()
+        });
+        rig.run(rig.cpu(1).send_ipi(0, 7));
+        rig.hardware(|state| state.deliver_ipi(0));
+        assert_eq!(rig.machine.state().cpus[0].unsynced.len(), 1, "not yet");
+        assert!(rig.hardware(|state| state.take_ipi(0)).is_some());
+        assert_eq!(rig.machine.state().cpus[0].unsynced.len(), want);
+    }
 }
 
 #[test]

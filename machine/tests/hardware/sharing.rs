@@ -4,7 +4,7 @@
 
 use crate::rig::{A, B, Rig, by_addr, flush, private, smt};
 use shootdown_machine::arm64::{Kind, Stage, Tlbi};
-use shootdown_machine::{Access, Config};
+use shootdown_machine::{Access, Config, Switch, Switches};
 
 /// Whether an access of the second CPU needs no walk, after the first CPU has made one.
 /// `cnp`: of the first and of the second.
@@ -97,4 +97,51 @@ fn a_broadcast_removes_private_entries_of_every_sibling() {
     assert_eq!(rig.leaves(0, Stage::One).len(), 2);
     rig.run(flush(rig.cpu(0), Tlbi::all(Kind::Vmalle1is)));
     assert_eq!(rig.leaves(0, Stage::One), []);
+}
+
+fn with_sibling(on: bool) -> Config {
+    Config {
+        switches: Switches::default().with(Switch::Sibling, on),
+        ..smt()
+    }
+}
+
+#[test]
+fn whether_a_local_tlbi_reaches_a_siblings_private_entries_is_a_switch() {
+    for (on, want) in [(false, 1), (true, 0)] {
+        let rig = Rig::new(with_sibling(on));
+        rig.run(rig.load_cnp(rig.cpu(1), A, 1, false));
+        rig.run(rig.cpu(1).access(0x1000, Access::Read));
+        rig.run(flush(rig.cpu(0), by_addr(Kind::Vale1, 0x1000)));
+        assert_eq!(rig.leaves(1, Stage::One).len(), want);
+    }
+}
+
+/// The sibling's walk has read the leaf. What it inserts is shared, and serves the CPU whose
+/// local TLBI is complete.
+#[test]
+fn whether_a_local_tlbi_reaches_a_siblings_walk_is_a_switch() {
+    for (on, want) in [(false, true), (true, false)] {
+        let rig = Rig::new(with_sibling(on));
+        for cpu in 0..2 {
+            rig.run(rig.load(rig.cpu(cpu), A, 1));
+        }
+        rig.walk(1, 0x1000, Some(3));
+        rig.run(flush(rig.cpu(0), by_addr(Kind::Vale1, 0x1000)));
+        assert_eq!(rig.walking(1), want);
+    }
+}
+
+#[test]
+fn the_sibling_switch_is_about_siblings_only() {
+    let rig = Rig::new(Config {
+        cpus: 4,
+        ..with_sibling(true)
+    });
+    rig.run(rig.load(rig.cpu(2), A, 1));
+    rig.run(rig.cpu(2).access(0x1000, Access::Read));
+    rig.walk(2, 0x4000, Some(2));
+    rig.run(flush(rig.cpu(0), Tlbi::all(Kind::Vmalle1)));
+    assert_eq!(rig.leaves(2, Stage::One), [0x1000]);
+    assert!(rig.walking(2));
 }

@@ -43,6 +43,7 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     if old.valid() {
         users.next()?;
         let resized = old.is_table(level) != new.is_table(level);
+        let regrouped = !resized && !old.is_table(level) && old.contiguous() != new.contiguous();
         let moved = old.addr() != new.addr() && !resized;
         // Between a block and a table, the address is kept if the pages are the block's.
         let replaced = resized && !same_output(state, old, new, level);
@@ -51,7 +52,9 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
                 None,
                 format!("the output address for {va:#x} changed without a break"),
             )
-        } else if resized && state.config.bbm < Bbm::Level2 {
+        } else if (resized && !vouched(state, old, new, level))
+            || (regrouped && state.config.bbm < Bbm::Level2)
+        {
             breach(
                 None,
                 format!("the size of the mapping of {va:#x} changed without a break"),
@@ -74,6 +77,17 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
         Some(stale),
         format!("{va:#x} was made valid again while a TLB still has what was there before"),
     )
+}
+
+/// Whether FEAT_BBM permits a block to become a table, or the other way round: level 2 always,
+/// level 1 with nT.
+fn vouched(state: &State, old: Desc, new: Desc, level: u8) -> bool {
+    let block = if old.is_table(level) { new } else { old };
+    match state.config.bbm {
+        Bbm::Level0 => false,
+        Bbm::Level1 => block.transient(),
+        Bbm::Level2 | Bbm::NoAbort => true,
+    }
 }
 
 /// Whether a block, and a table that replaces it or is replaced by it, translate alike.
@@ -158,12 +172,71 @@ mod tests {
         assert_eq!(stage1(private(), split), None);
     }
 
-    #[test]
-    fn bad_resize_below_level_2() {
-        let level1 = Config {
+    fn level1() -> Config {
+        Config {
             bbm: Bbm::Level1,
             ..private()
+        }
+    }
+
+    #[test]
+    fn bad_resize_below_level_2() {
+        assert_eq!(stage1(level1(), split), Some(RULE.name));
+    }
+
+    /// The block gets nT first, and what is cached without it goes.
+    async fn split_by_way_of_nt(s: &Scene<'_>, flushed: bool) {
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x5000, Access::Read).await;
+        s.begin(s.c0, Op::Split(A, 0x4000));
+        let pmd = s.pmd(A, 0x4000);
+        let block = s.c0.pte_read(pmd).await;
+        s.c0.pte_write(pmd, block.with_transient(true)).await;
+        if flushed {
+            flush(s.c0, by_addr(Kind::Vale1is, 0x4000)).await;
+        }
+        let table = s.split_table(s.c0, A, 0x4000).await;
+        s.c0.pte_write_release(pmd, Desc::table(table)).await;
+        s.walk(s.c1, 0x5000, None);
+    }
+
+    #[test]
+    fn good_resize_by_way_of_nt_at_level_1() {
+        let broken = stage1(level1(), async |s| split_by_way_of_nt(s, true).await);
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn bad_resize_by_way_of_nt_while_the_block_is_cached() {
+        let broken = stage1(level1(), async |s| split_by_way_of_nt(s, false).await);
+        assert_eq!(broken, Some("no-conflicting-entries"));
+    }
+
+    #[test]
+    fn bad_resize_by_way_of_nt_at_level_0() {
+        let level0 = Config {
+            bbm: Bbm::Level0,
+            ..private()
         };
-        assert_eq!(stage1(level1, split), Some(RULE.name));
+        let broken = stage1(level0, async |s| split_by_way_of_nt(s, true).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+
+    /// A page becomes part of a contiguous group, or leaves it: a change of size.
+    async fn regroup(s: &Scene<'_>) {
+        s.switch(s.c1, A, 1).await;
+        let pte = s.pte(A, 0x1000);
+        let page = s.c0.pte_read(pte).await;
+        s.c0.pte_write(pte, page.with_contiguous(true)).await;
+    }
+
+    #[test]
+    fn good_regrouping_at_level_2() {
+        assert_eq!(stage1(private(), regroup), None);
+    }
+
+    #[test]
+    fn bad_regrouping_below_level_2() {
+        assert_eq!(stage1(level1(), regroup), Some(RULE.name));
     }
 }

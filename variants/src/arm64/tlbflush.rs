@@ -56,8 +56,10 @@ impl TlbFlush {
     }
 
     async fn flush_tlb_page_local(&self, cpu: Cpu<'_>, mm: Space, va: Va, ttl: Ttl) {
+        let granule = cpu.config().granule;
         let asid = self.dsb_then_asid(cpu, Dsb::Nshst, mm).await;
-        cpu.tlbi(Tlbi::addr(Kind::Vale1, va, asid, ttl)).await;
+        cpu.tlbi(Tlbi::addr_in(granule, Kind::Vale1, va, asid, ttl))
+            .await;
         cpu.dsb(Dsb::Nsh).await;
     }
 }
@@ -65,9 +67,16 @@ impl TlbFlush {
 impl Flush for TlbFlush {
     /// `flush_tlb_page`: the last level, with its hint.
     async fn leaf(&self, cpu: Cpu<'_>, mm: Space, va: Va, level: u8) {
+        let granule = cpu.config().granule;
         let asid = self.dsb_then_asid(cpu, Dsb::Ishst, mm).await;
-        cpu.tlbi(Tlbi::addr(Kind::Vale1is, va, asid, Ttl::Level(level)))
-            .await;
+        cpu.tlbi(Tlbi::addr_in(
+            granule,
+            Kind::Vale1is,
+            va,
+            asid,
+            Ttl::Level(level),
+        ))
+        .await;
         cpu.dsb(Dsb::Ish).await;
     }
 
@@ -88,13 +97,20 @@ impl Flush for TlbFlush {
     /// `__flush_tlb_range` with level and walk cache unknown: an odd page by itself, the rest
     /// by range operations, largest scale first.
     async fn range(&self, cpu: Cpu<'_>, mm: Space, va: Va, size: u64) {
+        let granule = cpu.config().granule;
         let asid = self.dsb_then_asid(cpu, Dsb::Ishst, mm).await;
         let (mut addr, mut pages) = (va, size / PAGE);
         let mut scale = 3;
         while pages > 0 {
             if pages == 1 {
-                cpu.tlbi(Tlbi::addr(Kind::Vae1is, addr, asid, Ttl::Unknown))
-                    .await;
+                cpu.tlbi(Tlbi::addr_in(
+                    granule,
+                    Kind::Vae1is,
+                    addr,
+                    asid,
+                    Ttl::Unknown,
+                ))
+                .await;
                 break;
             }
             // The largest NUM of this scale that stays inside; none: the next scale.
@@ -103,7 +119,8 @@ impl Flush for TlbFlush {
                 scale -= 1;
                 continue;
             }
-            let op = Tlbi::range(
+            let op = Tlbi::range_in(
+                granule,
                 Kind::Rvae1is,
                 addr,
                 scale,

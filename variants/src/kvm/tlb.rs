@@ -48,10 +48,17 @@ impl Stage2Flush {
     /// `__kvm_tlb_flush_vmid_ipa`. The DSB between the two keeps a walker from making a
     /// combined entry out of a stage-2 entry that is not gone yet.
     async fn flush_vmid_ipa(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
+        let granule = cpu.config().granule;
         cpu.dsb(Dsb::Ishst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
-        cpu.tlbi(Tlbi::addr(Kind::Ipas2e1is, ipa, 0, Ttl::Level(level)))
-            .await;
+        cpu.tlbi(Tlbi::addr_in(
+            granule,
+            Kind::Ipas2e1is,
+            ipa,
+            0,
+            Ttl::Level(level),
+        ))
+        .await;
         cpu.dsb(Dsb::Ish).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
         cpu.dsb(Dsb::Ish).await;
@@ -62,11 +69,13 @@ impl Stage2Flush {
 
     /// `__kvm_tlb_flush_vmid_ipa_nsh`: this CPU only.
     async fn flush_vmid_ipa_nsh(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, ttl: Ttl) {
+        let granule = cpu.config().granule;
         // Unnoticed: the worst is one more fault, whose handler waits for the lock that the store
         // is made under.
         cpu.dsb(Dsb::Nshst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
-        cpu.tlbi(Tlbi::addr(Kind::Ipas2e1, ipa, 0, ttl)).await;
+        cpu.tlbi(Tlbi::addr_in(granule, Kind::Ipas2e1, ipa, 0, ttl))
+            .await;
         // Unnoticed: the worst is one more fault, whose handler completes this TLBI with its
         // own.
         cpu.dsb(Dsb::Nsh).await;
@@ -97,11 +106,20 @@ impl Flush for Stage2Flush {
 
     /// `__kvm_tlb_flush_vmid_range`: level unknown.
     async fn range(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, size: u64) {
+        let granule = cpu.config().granule;
         cpu.dsb(Dsb::Ishst).await;
         let irqs = self.enter_vmid_context(cpu, vm).await;
         let num = (size / PAGE / 2 - 1) as u8;
-        cpu.tlbi(Tlbi::range(Kind::Ripas2e1is, ipa, 0, num, 0, Ttl::Unknown))
-            .await;
+        cpu.tlbi(Tlbi::range_in(
+            granule,
+            Kind::Ripas2e1is,
+            ipa,
+            0,
+            num,
+            0,
+            Ttl::Unknown,
+        ))
+        .await;
         cpu.dsb(Dsb::Ish).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
         cpu.dsb(Dsb::Ish).await;
