@@ -3,11 +3,13 @@
 
 mod access;
 mod code;
+mod data;
 mod exceptions;
 mod explore;
 mod instr;
 mod layout;
 mod lex;
+mod outcome;
 mod parse;
 mod print;
 mod test;
