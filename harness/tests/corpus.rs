@@ -5,6 +5,7 @@ use shootdown::check::{Subject, check};
 use shootdown::corpus::load;
 use shootdown::exec::Bench;
 use shootdown::scenario::{Expect, Scenario, parse, print};
+use shootdown_machine::arm64::Granule;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,19 @@ fn every_scenario_ends_as_it_says() {
         let found = check(&mut bench, &scenario, &subjects).found;
         let got = found.as_ref().map_or(Expect::Pass, |f| f.expect());
         assert_eq!(scenario.expect, Some(got), "{}", path.display());
+    }
+}
+
+/// Kernels build TLBI operands for the granule that the machine has.
+#[test]
+fn sound_variants_pass_with_every_granule() {
+    let mut bench = Bench::default();
+    for (path, mut scenario) in corpus() {
+        for granule in [Granule::K16, Granule::K64] {
+            scenario.machine.granule = granule;
+            let found = check(&mut bench, &scenario, &Subject::sound()).found;
+            assert!(found.is_none(), "{}: {found:?}", path.display());
+        }
     }
 }
 

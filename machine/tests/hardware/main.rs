@@ -4,10 +4,12 @@
 
 mod capacity;
 mod context;
+mod contiguous;
 mod delivery;
 mod determinism;
 mod dirty;
 mod frames;
+mod granules;
 mod hints;
 mod in_flight;
 mod ipis;

@@ -3,6 +3,7 @@
 
 use crate::scenario::{Choice, Expect, MAX_OPS, MAX_SLOTS, MAX_TEXT, Scenario, Slot, Stop};
 use crate::scenario::{parse, parse_lenient, print, words};
+use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, Prot, Space, Switch, Switches};
 
 const EXAMPLE: &str = "\
@@ -140,6 +141,25 @@ fn stores_drain_and_reads_go_back() {
     assert!(printed.ends_with(end), "{printed}");
     let lenient = parse_lenient(b"scenario 1\nschedule: stale cpu9 x77, drain cpu3 lats\n");
     assert_eq!(lenient.unwrap().schedule, [stale(1, 9), drain(1, false)]);
+}
+
+#[test]
+fn the_granule_is_printed_where_it_is_not_4k() {
+    for (word, granule) in [
+        ("4k", Granule::K4),
+        ("16k", Granule::K16),
+        ("64k", Granule::K64),
+    ] {
+        let text = format!("scenario 1\nmachine granule={word} levels=3\n");
+        let scenario = parse(text.as_bytes()).unwrap();
+        assert_eq!(scenario.machine.granule, granule);
+        let printed = print(&scenario);
+        let said = printed.contains(&format!(" levels=3 granule={word}\n"));
+        assert_eq!(said, granule != Granule::K4, "{printed}");
+        assert_eq!(parse(printed.as_bytes()).unwrap(), scenario);
+    }
+    let wrong = parse(b"scenario 1\nmachine granule=8k\n").unwrap_err();
+    assert!(wrong.to_string().ends_with("expected one of 4k, 16k, 64k"));
 }
 
 #[test]
