@@ -2,6 +2,7 @@
 //! Every word that a text may have is in docs/.
 
 use crate::scenario::words;
+use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Bbm, Domain, Memory, OpKind, Pick, Prot, Switch};
 
 const SCENARIO: &str = include_str!("../../../../docs/scenario.md");
@@ -24,6 +25,7 @@ fn every_word_is_documented() {
     words.extend(words::list::<Memory>());
     words.extend(words::list::<Domain>());
     words.extend(words::list::<Bbm>());
+    words.extend(words::list::<Granule>());
     words.extend(words::list::<Pick>());
     words.extend(words::list::<Prot>());
     words.extend(words::list::<bool>());
