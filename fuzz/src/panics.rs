@@ -48,6 +48,7 @@ rules! {
     dsb_after_tlbi
     ttl_mismatch
     restriction_scope
+    no_illegal_instruction
     deadlock
     livelock
     recurring_fault

@@ -317,6 +317,14 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
                 self.machine.state_mut().drain(*cpu, *last);
                 self.judge();
             }
+            Slot::Preempt { cpu } if known(*cpu) => {
+                self.machine.state_mut().preempt(*cpu);
+                self.judge();
+            }
+            Slot::Resume { cpu } if known(*cpu) => {
+                self.machine.state_mut().resume(*cpu);
+                self.judge();
+            }
             Slot::Stale { cpu, by } if known(*cpu) => {
                 self.machine.state_mut().stale(*cpu, *by);
             }

@@ -4,7 +4,7 @@
 //! on top of what they interrupt.
 
 use shootdown::exec::{Bench, Exec, Input, execute};
-use shootdown::scenario::{Scenario, generate, parse};
+use shootdown::scenario::{Scenario, Slot, generate, parse};
 use shootdown_machine::arm64::{Desc, Kind, Reg, Stage, Tlbi, ttbr};
 use shootdown_machine::{
     Access, BLOCK_PAGES, Boot, Cpu, Done, Dsb, Lock, OpKind, Outcome, PAGE, Page, Prot, Space, Va,
@@ -22,6 +22,8 @@ const MASKED: u8 = 2;
 const NO_UNLOCK: u8 = 3;
 /// It calls every fault spurious.
 const STUBBORN: u8 = 4;
+/// No flaw: its CPUs are virtual, and a host takes them away and gives them back.
+const GUEST: u8 = 5;
 
 /// One lock, one ASID, unmap as the only change of the mappings that every space has first.
 struct Kernel<const FLAW: u8> {
@@ -64,6 +66,9 @@ impl<const FLAW: u8> Variant for Kernel<FLAW> {
     const TAGGING: Tagging = Tagging::PerCpu;
 
     fn boot(boot: &Boot<'_>) -> Self {
+        if FLAW == GUEST {
+            boot.steal_time(boot.vars("preempted", 0));
+        }
         let reserved = boot.reserved_table();
         boot.sysreg(Reg::Ttbr0, reserved);
         let mut roots = [0; 8];
@@ -279,4 +284,67 @@ cpu0: switch A; touch 0x8000
         run::<Kernel<NONE>>(&mut Bench::default(), &scenario(unmapped)),
         None
     );
+}
+
+#[test]
+fn a_preempted_cpu_takes_no_step_until_it_is_resumed() {
+    let text = "\
+scenario 1
+machine cpus=2 spaces=2
+cpu0: switch A; touch 0x0
+cpu1: switch B
+schedule: cpu0 x2, preempt cpu0, cpu0 x99, preempt cpu1, resume cpu0, cpu0, resume cpu0
+";
+    fn ready<V: Variant>(text: &str) -> Vec<[bool; 2]> {
+        let scenario = scenario(text);
+        let input = Input {
+            config: scenario.machine,
+            defect: None,
+            programs: &scenario.programs,
+            sabotage: None,
+            trace: false,
+        };
+        let (mut bench, mut seen) = (Bench::default(), Vec::new());
+        execute::<V>(&mut bench, &input, |exec: &mut dyn Exec| {
+            for slot in &scenario.schedule {
+                exec.apply(slot);
+                seen.push([0, 1].map(|cpu| exec.ready(cpu)));
+            }
+        });
+        assert!(bench.oracle.finding.is_none(), "all run to the end");
+        seen
+    }
+    let (run, both) = ([true, true], [false, false]);
+    let (first, second) = ([false, true], [true, false]);
+    assert_eq!(
+        ready::<Kernel<GUEST>>(text),
+        [run, first, first, both, second, second, second]
+    );
+    // Where there is no host, nothing is taken away: cpu0 runs to its end.
+    let done = [false, true];
+    assert_eq!(
+        ready::<Kernel<NONE>>(text),
+        [run, run, done, done, done, done, done]
+    );
+}
+
+#[test]
+fn a_sound_guest_passes_whatever_its_host_does() {
+    let mut bench = Bench::default();
+    let mut rng = fastrand::Rng::with_seed(3);
+    for _ in 0..1000 {
+        let mut scenario = generate(&mut rng);
+        for _ in 0..rng.usize(1..6) {
+            let at = rng.usize(..scenario.schedule.len());
+            let cpu = rng.u8(..scenario.machine.cpus);
+            let slot = if rng.bool() {
+                Slot::Preempt { cpu }
+            } else {
+                Slot::Resume { cpu }
+            };
+            scenario.schedule.insert(at, slot);
+        }
+        let broken = run::<Kernel<GUEST>>(&mut bench, &scenario);
+        assert_eq!(broken, None, "{scenario}");
+    }
 }

@@ -112,7 +112,11 @@ impl Hardware {
                     pick: picks[self.rng.usize(..4)],
                 }
             }
-            5 => Slot::Ipi { cpu },
+            5 => match self.rng.u8(..8) {
+                0 => Slot::Preempt { cpu },
+                1 | 2 => Slot::Resume { cpu },
+                _ => Slot::Ipi { cpu },
+            },
             6..9 => Slot::Walk {
                 cpu,
                 va,

@@ -154,10 +154,14 @@ fn slot(u: &mut Unstructured<'_>, machine: &Config) -> Slot {
                 None
             },
         },
-        14 if detail == 0xff => Slot::Ipi { cpu },
-        14 => Slot::Deliver {
-            cpu,
-            last: detail & 1 != 0,
+        14 => match detail {
+            0xff => Slot::Ipi { cpu },
+            0xfe => Slot::Preempt { cpu },
+            0xfc | 0xfd => Slot::Resume { cpu },
+            _ => Slot::Deliver {
+                cpu,
+                last: detail & 1 != 0,
+            },
         },
         _ => Slot::Resolve {
             cpu,

@@ -78,7 +78,7 @@ pub(super) fn machine(rng: &mut Rng) -> Config {
 }
 
 /// The hardware actions that a swarm weighs.
-const AGENTS: usize = 7;
+const AGENTS: usize = 8;
 
 /// What one run is fond of.
 pub(super) struct Swarm {
@@ -88,7 +88,7 @@ pub(super) struct Swarm {
     hot: [Va; 3],
     /// By kind of operation.
     ops: [u32; OpKind::ALL.len()],
-    /// Walk, evict, deliver, resolve, ipi, drain, stale.
+    /// Walk, evict, deliver, resolve, ipi, drain, stale, the host of a guest.
     agents: [u32; AGENTS],
     /// Slots that are no CPU's turn, in percent.
     agency: u32,
@@ -125,12 +125,14 @@ impl Swarm {
             }
         }
         let mut agents = [0; AGENTS];
-        for (weight, kept) in agents.iter_mut().zip([75, 45, 45, 40, 5, 90, 60]) {
+        for (weight, kept) in agents.iter_mut().zip([75, 45, 45, 40, 5, 90, 60, 10]) {
             if percent(rng, kept) {
                 *weight = rng.u32(1..=40);
             }
         }
         agents[4] /= 8;
+        // Few variants are guests.
+        agents[7] /= 4;
         // Buffers and old values are most of what a weak model adds.
         agents[5] *= 2 * u32::from(machine.memory.buffers());
         agents[6] *= u32::from(machine.memory.stale_reads());
@@ -313,10 +315,12 @@ impl Swarm {
                 },
                 last: percent(rng, 70),
             },
-            _ => Slot::Stale {
+            6 => Slot::Stale {
                 cpu,
                 by: stale(rng),
             },
+            _ if percent(rng, 40) => Slot::Preempt { cpu },
+            _ => Slot::Resume { cpu },
         }
     }
 

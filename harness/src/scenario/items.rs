@@ -155,6 +155,8 @@ impl<'a> Parser<'a> {
                 let by = self.by()?;
                 Slot::Stale { cpu, by }
             }
+            b"preempt" => Slot::Preempt { cpu: self.cpu()? },
+            b"resume" => Slot::Resume { cpu: self.cpu()? },
             _ => return self.lex.fail(word, What::Unknown("slot", words::slots)),
         };
         if self.out.schedule.len() == MAX_SLOTS {

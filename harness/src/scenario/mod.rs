@@ -155,6 +155,16 @@ pub enum Slot {
         /// allowed, the oldest that is.
         by: u8,
     },
+    /// The host takes this virtual CPU off its core, where the CPUs are a guest's.
+    Preempt {
+        /// Which CPU.
+        cpu: u8,
+    },
+    /// The host puts this virtual CPU back.
+    Resume {
+        /// Which CPU.
+        cpu: u8,
+    },
 }
 
 impl Slot {
@@ -168,7 +178,9 @@ impl Slot {
             | Slot::Ipi { cpu }
             | Slot::Resolve { cpu, .. }
             | Slot::Drain { cpu, .. }
-            | Slot::Stale { cpu, .. } => *cpu,
+            | Slot::Stale { cpu, .. }
+            | Slot::Preempt { cpu }
+            | Slot::Resume { cpu } => *cpu,
         }
     }
 
@@ -182,7 +194,9 @@ impl Slot {
             | Slot::Ipi { cpu }
             | Slot::Resolve { cpu, .. }
             | Slot::Drain { cpu, .. }
-            | Slot::Stale { cpu, .. } => cpu,
+            | Slot::Stale { cpu, .. }
+            | Slot::Preempt { cpu }
+            | Slot::Resume { cpu } => cpu,
         }
     }
 }

@@ -195,6 +195,8 @@ fn slot(out: &mut Vec<u8>, slot: &Slot) {
         Slot::Resolve { .. } => "resolve ",
         Slot::Drain { .. } => "drain ",
         Slot::Stale { .. } => "stale ",
+        Slot::Preempt { .. } => "preempt ",
+        Slot::Resume { .. } => "resume ",
     };
     out.extend_from_slice(word.as_bytes());
     out.extend_from_slice(&[b'c', b'p', b'u', b'0' + slot.cpu()]);
@@ -218,7 +220,9 @@ fn slot(out: &mut Vec<u8>, slot: &Slot) {
         | Slot::Deliver { .. }
         | Slot::Ipi { .. }
         | Slot::Drain { .. }
-        | Slot::Stale { .. } => {}
+        | Slot::Stale { .. }
+        | Slot::Preempt { .. }
+        | Slot::Resume { .. } => {}
         Slot::Resolve { pick, .. } => {
             out.push(b' ');
             out.extend_from_slice(pick.word().as_bytes());

@@ -49,7 +49,12 @@ fn fit_slot(slot: &mut Slot, cpus: u8) {
         }
         Slot::Evict { va, .. } => va.iter_mut().for_each(fit_va),
         Slot::Stale { by, .. } => *by = (*by).clamp(1, MAX_STALE),
-        Slot::Deliver { .. } | Slot::Ipi { .. } | Slot::Resolve { .. } | Slot::Drain { .. } => {}
+        Slot::Deliver { .. }
+        | Slot::Ipi { .. }
+        | Slot::Resolve { .. }
+        | Slot::Drain { .. }
+        | Slot::Preempt { .. }
+        | Slot::Resume { .. } => {}
     }
 }
 

@@ -107,7 +107,7 @@ pub(super) fn list<T: Word>() -> Vec<&'static str> {
 /// The words that a slot may begin with.
 pub(super) fn slots() -> Vec<&'static str> {
     vec![
-        "cpu0", "walk", "evict", "deliver", "ipi", "resolve", "drain", "stale",
+        "cpu0", "walk", "evict", "deliver", "ipi", "resolve", "drain", "stale", "preempt", "resume",
     ]
 }
 

@@ -80,6 +80,8 @@ pub(super) fn tweak_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
         Slot::Resolve { pick, .. } => *pick = any(rng, Word::ALL),
         Slot::Deliver { last, .. } | Slot::Drain { last, .. } => *last = !*last,
         Slot::Stale { by, .. } => *by = rng.u8(1..=MAX_STALE.min(*by + 2)),
+        Slot::Preempt { cpu } => *slot = Slot::Resume { cpu: *cpu },
+        Slot::Resume { cpu } => *slot = Slot::Preempt { cpu: *cpu },
         Slot::Ipi { .. } => {}
     }
     s.schedule[at] != before

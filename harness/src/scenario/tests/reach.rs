@@ -48,6 +48,8 @@ fn features(scenario: &Scenario) -> Vec<String> {
         Slot::Ipi { .. } => "ipi".to_string(),
         Slot::Resolve { pick, .. } => format!("resolve {pick:?}"),
         Slot::Drain { last, .. } => format!("drain {last}"),
+        Slot::Preempt { .. } => "preempt".to_string(),
+        Slot::Resume { .. } => "resume".to_string(),
         Slot::Stale { by, .. } => format!("stale {}", by.min(&5)),
     }));
     found
@@ -62,7 +64,7 @@ fn all() -> BTreeSet<String> {
     all.extend([Domain::Private, Domain::Smt].map(|d| format!("{d:?}")));
     all.extend([Bbm::Level0, Bbm::Level1, Bbm::Level2, Bbm::NoAbort].map(|b| format!("{b:?}")));
     all.extend(Memory::ALL.iter().map(|m| format!("{m:?}")));
-    all.extend(["drain false", "drain true"].map(String::from));
+    all.extend(["drain false", "drain true", "preempt", "resume"].map(String::from));
     all.extend((1..=5).map(|n| format!("stale {n}")));
     let picks = [Pick::Oldest, Pick::Newest, Pick::Abort, Pick::Mix];
     all.extend(picks.map(|p| format!("resolve {p:?}")));

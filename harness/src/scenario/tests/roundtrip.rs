@@ -208,7 +208,9 @@ fn op(rng: &mut Rng) -> Op {
 
 fn slot(rng: &mut Rng) -> Slot {
     let cpu = number(rng);
-    match rng.u32(..10) {
+    match rng.u32(..12) {
+        10 => Slot::Preempt { cpu },
+        11 => Slot::Resume { cpu },
         8 => Slot::Drain {
             cpu,
             last: rng.bool(),

@@ -117,7 +117,7 @@ fn programs_and_schedules_go_on_over_lines() {
 }
 
 #[test]
-fn stores_drain_and_reads_go_back() {
+fn newer_slots_read_and_print() {
     let text = "scenario 1\nmachine memory=arm\n\
         schedule: drain cpu1, drain cpu0 last, stale cpu1, stale cpu0 x1, stale cpu0 x9\n";
     let scenario = parse(text.as_bytes()).unwrap();
@@ -139,6 +139,13 @@ fn stores_drain_and_reads_go_back() {
         schedule: drain cpu1, drain cpu0 last, stale cpu1, stale cpu0\n\
         schedule: stale cpu0 x9\n";
     assert!(printed.ends_with(end), "{printed}");
+    let host = "schedule: preempt cpu1, resume cpu1\n";
+    let scenario = parse(format!("scenario 1\n{host}").as_bytes()).unwrap();
+    assert_eq!(
+        scenario.schedule,
+        [Slot::Preempt { cpu: 1 }, Slot::Resume { cpu: 1 }]
+    );
+    assert!(print(&scenario).ends_with(host));
     let lenient = parse_lenient(b"scenario 1\nschedule: stale cpu9 x77, drain cpu3 lats\n");
     assert_eq!(lenient.unwrap().schedule, [stale(1, 9), drain(1, false)]);
 }
