@@ -155,6 +155,7 @@ fn config(rng: &mut Rng) -> Config {
         domain: pick(rng),
         bbm: pick(rng),
         levels: number(rng),
+        granule: pick(rng),
         switches: Switch::ALL
             .iter()
             .fold(Switches::default(), |s, w| s.with(*w, rng.bool())),
