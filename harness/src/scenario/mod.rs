@@ -146,8 +146,8 @@ pub enum Slot {
         /// The youngest.
         last: bool,
     },
-    /// The next read of this CPU, by a load or by its walker, gives an old value
-    /// (`memory=arm`), unless something forbids that.
+    /// The next load of this CPU gives an old value (`memory=arm`), unless something forbids
+    /// that.
     Stale {
         /// Which CPU.
         cpu: u8,
