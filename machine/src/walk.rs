@@ -13,6 +13,7 @@ use crate::op::{Access, PAGE, Va};
 use crate::order::Time;
 use crate::tlb::{Entry, Found, HOST_REGIME, Life, Tags};
 use crate::tlbi::Tables;
+use crate::x86;
 
 /// The exception level that matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -395,7 +396,7 @@ impl Walk {
             demand: self.demand,
         });
         let desc = if s.config.arch == Arch::X86 {
-            s.x86_uses(cpu, at, desc)
+            s.x86_uses(cpu, at, level, desc, self.write)
         } else {
             desc
         };
@@ -575,6 +576,7 @@ impl Walk {
             pa = pa / size * size;
         }
         let tags = self.tags(s, cpu);
+        let clean = leaf && s.config.arch == Arch::X86 && from.desc.0 & x86::DIRTY == 0;
         Entry {
             id: 0,
             va: from.input / size * size,
@@ -588,9 +590,9 @@ impl Walk {
             cnp: tags.cnp,
             cpu,
             pa,
-            writable: from.is.writable,
+            writable: from.is.writable && !clean,
             group,
-            dirtiable: leaf && s.marks() && from.desc.dirtiable(),
+            dirtiable: (leaf && s.marks() && from.desc.dirtiable()) || (clean && from.is.writable),
             desc: from.desc,
             desc_pa: from.desc_pa,
             owner: self.owner,

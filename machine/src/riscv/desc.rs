@@ -24,7 +24,7 @@ pub const DIRTY: u64 = 1 << 7;
 const PPN: u64 = (1 << 44) - 1;
 
 /// What a walker makes of an entry. Without V, with W but not R, or where a table would be
-/// needed below the last level: page fault.
+/// needed below the last level: page fault. A store to a page without D faults too (Svade).
 #[inline]
 pub fn decode(level: u8, desc: Desc) -> Decoded {
     let rwx = desc.0 & (READ | WRITE | EXEC);
@@ -37,7 +37,7 @@ pub fn decode(level: u8, desc: Desc) -> Decoded {
         0 => Decoded::Invalid,
         _ => Decoded::Leaf(Leaf {
             pa,
-            writable: rwx & WRITE != 0,
+            writable: desc.0 & (WRITE | DIRTY) == WRITE | DIRTY,
             global: desc.0 & GLOBAL != 0,
             accessed: desc.0 & ACCESSED != 0,
         }),

@@ -372,6 +372,18 @@ fn of_a_valid_and_an_invalid_entry_either_may_answer() {
 }
 
 #[test]
+fn a_store_to_a_clean_page_faults() {
+    let rig = Rig::new(riscv());
+    load(&rig, 0, A, 1);
+    let pte = rig.pte(A, 0x1000);
+    rig.set(pte, Desc(rig.desc(pte).0 & !riscv::DIRTY));
+    assert_eq!(touch(&rig, 0, 0x1000), Outcome::Done);
+    let write = rig.run(rig.cpu(0).access(0x1000, Access::Write));
+    assert_eq!(write, Outcome::Permission);
+    assert_eq!(rig.desc(pte).0 & riscv::DIRTY, 0);
+}
+
+#[test]
 fn reserved_and_misplaced_entries_fault() {
     let rig = Rig::new(svvptc(true));
     load(&rig, 0, A, 1);

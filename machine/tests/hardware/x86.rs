@@ -236,6 +236,58 @@ fn the_walker_marks_what_it_uses_as_accessed() {
     assert_eq!(rig.desc(other).0 & x86::ACCESSED, 0, "nobody used it");
 }
 
+fn dirty(rig: &Rig, va: Va) -> bool {
+    rig.desc(rig.pte(A, va)).0 & x86::DIRTY != 0
+}
+
+#[test]
+fn a_store_marks_its_page_as_dirty_and_no_other_access_does() {
+    let rig = rig(x86());
+    load(&rig, 0, A, 1, 0);
+    let clean = |va| {
+        let pte = rig.pte(A, va);
+        rig.set(pte, Desc(rig.desc(pte).0 & !x86::DIRTY));
+    };
+    let write = |va| rig.run(rig.cpu(0).access(va, Access::Write));
+    for va in [0x1000, 0x4000] {
+        clean(va);
+        rig.walk(0, va, None);
+        touch(&rig, 0, va);
+        assert!(!dirty(&rig, va));
+        assert_eq!(write(va), Outcome::Done, "it was cached as clean");
+        assert!(dirty(&rig, va));
+    }
+    rig.set(rig.root(A), Desc(rig.desc(rig.root(A)).0 & !x86::DIRTY));
+    assert_eq!(write(0x0), Outcome::Done);
+    assert_eq!(rig.desc(rig.root(A)).0 & x86::DIRTY, 0, "tables are not");
+    // Once it is cached as dirty, the walker does not look again.
+    clean(0x1000);
+    assert_eq!(write(0x1000), Outcome::Done);
+    assert!(!dirty(&rig, 0x1000));
+}
+
+/// Why a page may be taken away, if it was clean, without a flush before the exchange that
+/// tells.
+#[test]
+fn a_page_that_is_not_there_or_read_only_is_not_marked_as_dirty() {
+    for (there, want) in [(false, Outcome::Translation), (true, Outcome::Permission)] {
+        let rig = rig(x86());
+        load(&rig, 0, A, 1, 0);
+        let pte = rig.pte(A, 0x1000);
+        let clean = Desc(rig.desc(pte).0 & !x86::DIRTY);
+        rig.set(pte, clean);
+        touch(&rig, 0, 0x1000);
+        let now = if there {
+            x86::with_writable(clean, false)
+        } else {
+            Desc::INVALID
+        };
+        rig.set(pte, now);
+        assert_eq!(rig.run(rig.cpu(0).access(0x1000, Access::Write)), want);
+        assert_eq!(rig.desc(pte), now);
+    }
+}
+
 /// Why a permission may be relaxed without a flush: the fault does not come again.
 #[test]
 fn a_page_fault_removes_what_is_cached_for_its_address() {
