@@ -55,6 +55,14 @@ impl Decoded {
 }
 
 impl Arch {
+    /// What the tag of an address space is called.
+    pub fn tag_word(self) -> &'static str {
+        match self {
+            Arch::Arm64 | Arch::Riscv => "asid",
+            Arch::X86 => "pcid",
+        }
+    }
+
     /// What a walker makes of a descriptor that it has read at this level.
     #[inline]
     pub fn decode(self, stage: Stage, level: u8, desc: Desc) -> Decoded {

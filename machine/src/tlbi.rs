@@ -395,13 +395,10 @@ impl fmt::Display for Tlbi {
                 _ => {}
             }
         }
-        if matches!(row.scope, Scope::Asid | Scope::Va | Scope::VaOwn) {
-            let tag = if row.arch == Arch::X86 {
-                "pcid"
-            } else {
-                "asid"
-            };
-            write!(f, " {tag} {}", self.asid_field())?;
+        // Before it is executed, INVLPG has no PCID: it is the current one.
+        let current = self.kind == Kind::Invlpg && self.asid_field() == 0;
+        if matches!(row.scope, Scope::Asid | Scope::Va | Scope::VaOwn) && !current {
+            write!(f, " {} {}", row.arch.tag_word(), self.asid_field())?;
         }
         if let (true, Ttl::Level(level)) = (self.by_addr(), self.ttl()) {
             write!(f, " ttl {level}")?;
@@ -447,6 +444,8 @@ mod tests {
         assert_eq!(op.to_string(), "invlpgb 0x7000+0x21000 pcid 5");
         let op = Tlbi::tagged(Kind::SfenceOne, 5, 0x7000, 1);
         assert_eq!(op.to_string(), "sfence.vma 0x7000 asid 5");
+        let op = Tlbi::tagged(Kind::Invlpg, 0, 0x7000, 1);
+        assert_eq!(op.to_string(), "invlpg 0x7000");
         let most = Tlbi::tagged(Kind::RfenceAddr, 0, 0, u64::MAX);
         assert_eq!(most.span(), (0, PAGE << 16));
     }

@@ -100,7 +100,7 @@ fn loading(
                 format!(
                     "{} is given {}: {var} := {value}, {who} ({}).",
                     space(e.owner),
-                    words::tag(e),
+                    words::tag(run, e),
                     site(w.site)
                 ),
             );
@@ -154,7 +154,7 @@ fn filled(run: &Run<'_>, topic: &Topic, e: &Entry, fill: (usize, u8, bool), h: &
         "FILLED by {who} in the tables of {}, through {place} = {value} at {:#x}, under {}.",
         space(e.owner),
         e.desc_pa,
-        words::tag(e)
+        words::tag(run, e)
     );
     if let Some(begun) = read(run, at, cpu, e, demand)
         && run.step(begun) != run.step(at)
@@ -172,7 +172,7 @@ fn filled(run: &Run<'_>, topic: &Topic, e: &Entry, fill: (usize, u8, bool), h: &
         }
         let sync = out_of_sync(run, cpu, at);
         if topic.tagging && !sync.is_empty() {
-            text += &format!(" It still had {}, though {sync}.", words::tag(e));
+            text += &format!(" It still had {}, though {sync}.", words::tag(run, e));
         }
     }
     h.add(at, text);
@@ -308,7 +308,7 @@ fn in_short(run: &Run<'_>, topic: &Topic, e: &Entry, p: &Points) -> String {
         };
         return format!("In short: {wrong}, {order} the entry was made (step {filled}), {then}.");
     }
-    let tag = words::tag(e);
+    let tag = words::tag(run, e);
     let mut text = String::from("In short: ");
     if let Some(lost) = p.lost {
         text += &format!(

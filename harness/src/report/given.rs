@@ -41,7 +41,7 @@ pub fn given(
         let text = format!(
             "{} is given {} too: {var} := {value}, {} ({}).",
             space(topic.user),
-            words::tag(e),
+            words::tag(run, e),
             by(run, w.cpu, w.at),
             site(w.site)
         );
@@ -49,7 +49,7 @@ pub fn given(
         let early = if w.at < fill { "already " } else { "" };
         let text = format!(
             "{} was {early}given to {} at step {}",
-            words::tag(e),
+            words::tag(run, e),
             space(topic.user),
             run.step(w.at)
         );
@@ -120,7 +120,7 @@ pub fn lost(
         names::change(name.name, w.old, w.new),
         by(run, w.cpu, w.at),
         site(w.site),
-        words::tag(e),
+        words::tag(run, e),
         loaded(run, cpu, w.at)
     );
     h.add(w.at, text);

@@ -68,7 +68,12 @@ fn why_not(e: &Entry, f: &Flush) -> (String, bool) {
         return ("it leaves global entries".into(), here && f.op.by_addr());
     }
     if by_asid && !(row.scope == Scope::Va && e.global) && f.op.asid_field() != e.asid {
-        let text = format!("it is for asid {}, not {}", f.op.asid_field(), e.asid);
+        let text = format!(
+            "it is for {} {}, not {}",
+            row.arch.tag_word(),
+            f.op.asid_field(),
+            e.asid
+        );
         return (text, here && f.op.by_addr());
     }
     if !here {

@@ -7,6 +7,7 @@ use super::run::Run;
 use super::tables::Place;
 use super::topic::Topic;
 use super::words::{Said, short_site, tag};
+use shootdown_machine::arm64::Share;
 use shootdown_machine::{Act, Drop, Event, Op, Order, PAGE};
 
 /// One line of one CPU's column.
@@ -173,12 +174,12 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
                 1 => "removes 1 entry".into(),
                 n => format!("removes {n} entries"),
             };
-            let from = if from == cpu {
-                String::new()
-            } else {
-                format!(" from cpu{from}")
+            let what = match (op.kind.row().share, from == cpu) {
+                (Share::Now, _) => op.to_string(),
+                (_, true) => format!("{op} arrives"),
+                (_, false) => format!("{op} from cpu{from} arrives"),
             };
-            (hardware(cpu, format!("{op}{from} arrives"), detail), at + 1)
+            (hardware(cpu, what, detail), at + 1)
         }
         Event::Marked { cpu, pa, old, .. } => {
             let near = |p: Place| {
@@ -293,7 +294,8 @@ fn walk(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
                     .any(|e| e.id == entry.id);
                 if own || !mine {
                     let kind = if entry.leaf { "" } else { ", walk cache" };
-                    said.detail = format!("-> {}{kind}: {}", tag(&entry), run.target(&entry, i));
+                    said.detail =
+                        format!("-> {}{kind}: {}", tag(run, &entry), run.target(&entry, i));
                 }
                 if said.head.is_empty() {
                     said.head = format!("~ walk {:#x}", entry.va);

@@ -94,7 +94,12 @@ fn concerns(topic: &Topic, e: &Entry) -> bool {
 fn lines(run: &Run<'_>, e: &Entry) -> (String, String) {
     let end = run.trace.len();
     let as_is = run.target(e, end);
-    let whole = |left: &str| (line(e, e.va, e.size, left), line(e, e.va, e.size, &as_is));
+    let whole = |left: &str| {
+        (
+            line(run, e, e.va, e.size, left),
+            line(run, e, e.va, e.size, &as_is),
+        )
+    };
     let life = users(run, e).map(|u| u.0).next();
     let Some(life) = life.or_else(|| e.owner.filter(|l| *l == run.state.life(l.space))) else {
         return whole(&as_is);
@@ -116,16 +121,16 @@ fn lines(run: &Run<'_>, e: &Entry) -> (String, String) {
             pa: e.pa + i * PAGE,
             ..*e
         };
-        left += &line(e, one.va, PAGE, &reference(run, life, one.va));
-        right += &line(e, one.va, PAGE, &run.target(&one, end));
+        left += &line(run, e, one.va, PAGE, &reference(run, life, one.va));
+        right += &line(run, e, one.va, PAGE, &run.target(&one, end));
     }
     (left, right)
 }
 
-fn line(e: &Entry, va: Va, size: u64, target: &str) -> String {
+fn line(run: &Run<'_>, e: &Entry, va: Va, size: u64, target: &str) -> String {
     let stage = if e.stage == Stage::Two { " s2" } else { "" };
     let cnp = if e.cnp { " cnp" } else { "" };
-    let tag = format!("{}{stage}", words::tag(e));
+    let tag = format!("{}{stage}", words::tag(run, e));
     format!(
         "cpu{}{cnp}  {tag:<9} {:<15} {target}\n",
         e.cpu,

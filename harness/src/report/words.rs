@@ -79,9 +79,9 @@ pub fn tag_name(reg: Reg) -> &'static str {
 }
 
 /// The tag of an entry.
-pub fn tag(e: &Entry) -> String {
+pub fn tag(run: &Run<'_>, e: &Entry) -> String {
     match e.vmid {
-        0 => format!("asid {}", e.asid),
+        0 => format!("{} {}", run.state.config.arch.tag_word(), e.asid),
         vmid => format!("vmid {vmid}"),
     }
 }
@@ -323,7 +323,7 @@ impl Run<'_> {
         let made = self.fill(e.id).map_or(0, |f| f.0);
         let target = self.target(e, made);
         let at = range(e.va, e.size);
-        format!("{kind} {global}{}{cnp}, {at}, to {target}", tag(e))
+        format!("{kind} {global}{}{cnp}, {at}, to {target}", tag(self, e))
     }
 }
 

@@ -266,8 +266,7 @@ fn a_store_marks_its_page_as_dirty_and_no_other_access_does() {
     assert!(!dirty(&rig, 0x1000));
 }
 
-/// Why a page may be taken away, if it was clean, without a flush before the exchange that
-/// tells.
+/// Kernels rely on it: the exchange that takes a page away tells whether it was dirty.
 #[test]
 fn a_page_that_is_not_there_or_read_only_is_not_marked_as_dirty() {
     for (there, want) in [(false, Outcome::Translation), (true, Outcome::Permission)] {
