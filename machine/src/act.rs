@@ -174,7 +174,7 @@ impl Act {
         }
     }
 
-    /// Whether sabotage applies: TLBIs, barriers, locks and plain stores.
+    /// Whether sabotage applies: TLBIs, barriers, locks, IPIs and plain stores.
     pub fn is_maintenance(&self) -> bool {
         matches!(
             self,
@@ -185,6 +185,8 @@ impl Act {
                 | Act::TlbSync
                 | Act::SfenceWInval
                 | Act::SfenceInvalIr
+                | Act::RemoteFence(..)
+                | Act::SendIpi(..)
                 | Act::Lock(_)
                 | Act::Unlock(_)
                 | Act::Store(..)

@@ -3,7 +3,7 @@
 
 use crate::act::Act;
 use crate::arch::Decoded;
-use crate::arm64::{Desc, HCR_VM, Reg, Regs, Share, Stage, Tlbi};
+use crate::arm64::{Desc, HCR_VM, Kind, Reg, Regs, Share, Stage, Tlbi};
 use crate::config::{Arch, Config, Pick, Switch};
 use crate::event::{Drop, Event, Site};
 use crate::mem::{Memory, SLOTS, Use};
@@ -495,7 +495,7 @@ impl State {
         };
         let share = op.kind.row().share;
         match share {
-            Share::Now => self.cost.tlbi_local += 1,
+            Share::Now => self.cost.tlbi_local += u64::from(op.kind != Kind::PageFault),
             Share::Local => {
                 self.cost.tlbi_local += 1;
                 self.cpus[cpu as usize].inbox.push(pending);
@@ -546,6 +546,10 @@ impl State {
     /// Takes effect on one CPU: entries that this CPU sees, and its walks in flight. Whether a
     /// local one reaches what a sibling has for itself is a switch.
     fn apply(&mut self, cpu: u8, p: Pending) {
+        if self.config.arch == Arch::Riscv && p.op.kind.row().share == Share::Inner {
+            // The hart executes an SFENCE.VMA: its earlier stores are before its later walks.
+            self.drain_all(cpu);
+        }
         let time = self.history.tick();
         let tlb = self.config.tlb_of(cpu);
         let local = p.op.kind.row().share == Share::Local;

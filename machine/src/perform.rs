@@ -18,7 +18,7 @@ impl State {
         self.cost.steps += 1;
         let ignored = self.sabotage.is_some() && self.is_sabotaged(&a);
         let value = if ignored {
-            Some(0)
+            Some(matches!(a.act, Act::RemoteFence(..)) as u64) // it does not fail
         } else {
             self.execute(cpu, a)
         };

@@ -250,6 +250,23 @@ fn a_remote_fence_is_after_the_stores_of_its_caller() {
     assert_eq!(touch(&rig, 1, 0x1000), Outcome::Translation);
 }
 
+/// The hart that it arrives at executes an SFENCE.VMA.
+#[test]
+fn a_remote_fence_orders_the_stores_of_the_harts_that_it_reaches() {
+    for (mask, want) in [(0b10, Outcome::Translation), (0b01, Outcome::Done)] {
+        let rig = Rig::new(Config {
+            memory: Memory::Arm,
+            ..riscv()
+        });
+        let pte = rig.pte(A, 0x1000);
+        load(&rig, 1, A, 1);
+        rig.run(rig.cpu(1).pte_write(pte, Desc::INVALID));
+        let what = Fence::Both(0x4000, 7);
+        assert!(rig.run(rig.cpu(0).sbi_remote_sfence_vma(mask, what, PAGE)));
+        assert_eq!(touch(&rig, 1, 0x1000), want);
+    }
+}
+
 /// B-46.
 #[test]
 fn a_remote_fence_of_a_hart_that_is_not_there_is_an_error() {
