@@ -211,19 +211,15 @@ impl Config {
         self.spaces = fit(self.spaces, limits::SPACES);
         self.tags = fit(self.tags, limits::TAGS).max(self.cpus + 2);
         self.levels = fit(self.levels, limits::LEVELS);
-        if self.arch != Arch::Arm64 {
-            // Of several entries for one address exactly one answers (Intel SDM vol. 3,
-            // 4.10.2.2; RISC-V privileged specification, SFENCE.VMA).
-            self.bbm = Bbm::NoAbort;
-            if self.arch == Arch::X86 && self.memory == Memory::Arm {
-                self.memory = Memory::Tso;
-            }
+        if self.arch == Arch::X86 && self.memory == Memory::Arm {
+            self.memory = Memory::Tso;
         }
         self
     }
 
     /// What hardware makes of several entries for one address. Elsewhere than on Armv8-A, one of
-    /// them answers (Intel SDM vol. 3, 4.10.2.3).
+    /// them answers (Intel SDM vol. 3, 4.10.2.2; RISC-V privileged
+    /// specification, SFENCE.VMA).
     pub fn answers(&self) -> Bbm {
         match self.arch {
             Arch::Arm64 => self.bbm,

@@ -7,7 +7,7 @@ use core::pin::pin;
 use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::riscv::{self, Fence, GLOBAL, satp};
 use shootdown_machine::{
-    Access, Arch, Config, Memory, Outcome, PAGE, Pick, Space, Switch, Switches, Va,
+    Access, Arch, Config, Domain, Memory, Outcome, PAGE, Pick, Space, Switch, Switches, Va,
 };
 
 fn riscv() -> Config {
@@ -336,7 +336,10 @@ fn what_removes_a_cached_invalid_entry() {
         (Fence::Both(0x1000, 2), false),
     ];
     for (what, gone) in fences {
-        let rig = mapped_late(riscv());
+        let rig = mapped_late(Config {
+            domain: Domain::Smt,
+            ..riscv()
+        });
         fence(&rig, 1, what);
         assert_eq!(
             touch(&rig, 0, 0x1000),
@@ -406,9 +409,10 @@ fn reserved_and_misplaced_entries_fault() {
     load(&rig, 0, A, 1);
     let (pte, pa) = (rig.pte(A, 0x1000), rig.pa(A, 0x1000));
     let rw = rig.desc(pte);
+    let below = Desc(riscv::table(pa).0 | riscv::ACCESSED); // the last level
     for (desc, want) in [
         (Desc(rw.0 & !riscv::READ), Outcome::Translation), // W without R
-        (riscv::table(pa), Outcome::Translation),          // below the last level
+        (below, Outcome::Translation),
         (Desc(rw.0 & !riscv::ACCESSED), Outcome::Translation),
         (Desc(rw.0 & !riscv::VALID), Outcome::Translation),
         (riscv::with_writable(rw, false), Outcome::Done),

@@ -6,7 +6,7 @@ use crate::rig::{A, B, Rig, private};
 use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::x86::{self, GLOBAL, Invlpgb, NOFLUSH, PCIDE, PGE};
 use shootdown_machine::{
-    Access, Arch, Config, Cpu, Event, Memory, Outcome, Pick, Space, Step, Switch, Switches, Va,
+    Access, Arch, Bbm, Config, Cpu, Event, Memory, Outcome, Pick, Space, Step, Switch, Switches, Va,
 };
 
 pub fn x86() -> Config {
@@ -162,6 +162,8 @@ fn mov_cr3_removes_what_is_of_the_pcid_that_it_loads() {
     for (keep, gone) in [(0, &["leaf 2 0x0", "table 2 0x0"][..]), (NOFLUSH, &[])] {
         let rig = filled(x86());
         load(&rig, 0, B, 2, keep);
+        let cr3 = rig.machine.state().cpus[0].regs.cr3;
+        assert_eq!(cr3, x86::cr3(rig.root(B), 2), "without the bit");
         assert_eq!(has(&rig, 0), without(gone));
         assert_eq!(has(&rig, 1), EVERYTHING);
     }
@@ -257,6 +259,7 @@ fn a_store_marks_its_page_as_dirty_and_no_other_access_does() {
         assert_eq!(write(va), Outcome::Done, "it was cached as clean");
         assert!(dirty(&rig, va));
     }
+    rig.run(rig.cpu(0).invlpg(0x0));
     rig.set(rig.root(A), Desc(rig.desc(rig.root(A)).0 & !x86::DIRTY));
     assert_eq!(write(0x0), Outcome::Done);
     assert_eq!(rig.desc(rig.root(A)).0 & x86::DIRTY, 0, "tables are not");
@@ -306,7 +309,10 @@ fn a_page_fault_removes_what_is_cached_for_its_address() {
 #[test]
 fn several_entries_never_conflict() {
     for pick in [Pick::Abort, Pick::Mix, Pick::Oldest, Pick::Newest] {
-        let rig = rig(x86());
+        let rig = rig(Config {
+            bbm: Bbm::Level0,
+            ..x86()
+        });
         load(&rig, 0, A, 1, 0);
         touch(&rig, 0, 0x4000);
         let (pmd, ptes) = (rig.pte(A, 0x4000), rig.root(B));

@@ -109,6 +109,12 @@ fn a_host_that_clears_the_word_without_looking_loses_a_flush() {
         assert!(!rig.machine.state().blocked(1));
         assert_eq!(rig.leaves(1, Stage::One).len(), left);
         assert_eq!(rig.run(steal[1].read(rig.cpu(0))), 0);
+        // And the same again.
+        preempt(&rig);
+        assert!(rig.run(ask(&rig, steal)));
+        assert!(resume(&rig) && rig.machine.state().blocked(1));
+        assert!(resume(&rig) && !rig.machine.state().blocked(1));
+        assert_eq!(rig.leaves(1, Stage::One), []);
     }
 }
 
