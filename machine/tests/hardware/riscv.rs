@@ -7,7 +7,7 @@ use core::pin::pin;
 use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::riscv::{self, Fence, GLOBAL, satp};
 use shootdown_machine::{
-    Access, Arch, Config, Domain, Memory, Outcome, PAGE, Pick, Space, Switch, Switches, Va,
+    Access, Arch, Boot, Config, Domain, Memory, Outcome, PAGE, Pick, Space, Switch, Switches, Va,
 };
 
 fn riscv() -> Config {
@@ -162,6 +162,29 @@ fn a_fence_orders_stores_before_walks_and_satp_does_not() {
             fence(&rig, 0, Fence::Both(0x4000, 7)); // whatever it is about
         }
         assert_eq!(touch(&rig, 0, 0x1000), want);
+    }
+}
+
+/// H1: the bit in the mask is set by an atomic that orders nothing, and seen by nobody who has
+/// a store of a page-table entry on its way.
+#[test]
+fn a_mask_and_a_walk_are_not_ordered_without_a_fence() {
+    for (fenced, missed) in [(false, true), (true, false)] {
+        let rig = Rig::new(Config {
+            memory: Memory::Arm,
+            ..riscv()
+        });
+        let mask = Boot::new(&rig.machine, None).var("mm_cpumask", 0u64);
+        let pte = rig.pte(A, 0x1000);
+        rig.run(rig.cpu(0).pte_write(pte, Desc::INVALID));
+        if fenced {
+            rig.run(rig.cpu(0).smp_mb());
+        }
+        let seen = rig.run(mask.read(rig.cpu(0)));
+        rig.run(mask.xchg_relaxed(rig.cpu(1), 2));
+        load(&rig, 1, A, 1);
+        let stale = touch(&rig, 1, 0x1000) == Outcome::Done;
+        assert_eq!(seen == 0 && stale, missed);
     }
 }
 

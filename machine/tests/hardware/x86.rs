@@ -6,7 +6,8 @@ use crate::rig::{A, B, Rig, private};
 use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::x86::{self, GLOBAL, Invlpgb, NOFLUSH, PCIDE, PGE};
 use shootdown_machine::{
-    Access, Arch, Bbm, Config, Cpu, Event, Memory, Outcome, Pick, Space, Step, Switch, Switches, Va,
+    Access, Arch, Bbm, Boot, Config, Cpu, Event, Memory, Outcome, Pick, Space, Step, Switch,
+    Switches, Va,
 };
 
 pub fn x86() -> Config {
@@ -498,6 +499,34 @@ fn serializing_instructions_drain_the_store_buffer() {
         assert_ne!(rig.desc(pte), Desc::INVALID, "it waits");
         rig.run(act(rig.cpu(0)));
         assert_eq!(rig.desc(pte) == Desc::INVALID, *drains, "row {i}");
+    }
+}
+
+/// B-33: a CPU says that it uses a space, and walks; another takes a page away, and looks who
+/// uses the space. With plain stores, neither sees the other's.
+#[test]
+fn a_mask_and_a_walk_are_ordered_by_locked_operations_only() {
+    for (locked, missed) in [(false, true), (true, false)] {
+        let rig = rig(Config {
+            memory: Memory::Tso,
+            ..x86()
+        });
+        let mask = Boot::new(&rig.machine, None).var("mm_cpumask", 0u64);
+        let pte = rig.pte(A, 0x1000);
+        let cr3 = x86::cr3(rig.root(A), 1) | NOFLUSH;
+        rig.run(rig.cpu(1).write_cr3(cr3));
+        if locked {
+            rig.run(mask.fetch_or(rig.cpu(1), 2));
+        } else {
+            rig.run(mask.write(rig.cpu(1), 2));
+        }
+        rig.run(rig.cpu(0).pte_write(pte, Desc::INVALID));
+        if locked {
+            rig.run(rig.cpu(0).smp_mb());
+        }
+        let seen = rig.run(mask.read(rig.cpu(0)));
+        let stale = touch(&rig, 1, 0x1000) == Outcome::Done;
+        assert_eq!(seen == 0 && stale, missed);
     }
 }
 
