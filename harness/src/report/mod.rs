@@ -5,6 +5,7 @@
 
 mod columns;
 mod compare;
+mod digest;
 mod entry;
 mod given;
 mod history;

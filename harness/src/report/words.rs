@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Steps, descriptors, registers and entries in a kernel engineer's words.
 
-use super::run::{Run, after};
+use super::digest::after;
+use super::run::Run;
 use crate::names;
 use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Reg, Stage, ttbr};
 use shootdown_machine::x86;

@@ -8,6 +8,7 @@
 use super::words::Word;
 use super::{MAX_OPS, MAX_SLOTS, Scenario, Slot, Stop, parse_lenient};
 use arbitrary::{Arbitrary, Result, Unstructured};
+use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, PAGE, PAGES};
 use shootdown_machine::{Pick, Prot, Space, Switches, Va};
 
@@ -71,6 +72,11 @@ fn machine(u: &mut Unstructured<'_>) -> Config {
         },
         bbm: [Bbm::Level2, Bbm::NoAbort, Bbm::Level1, Bbm::Level0][usize::from(kinds >> 2 & 3)],
         levels: if kinds >> 4 & 1 == 1 { 3 } else { 2 },
+        granule: match sizes >> 5 {
+            5 => Granule::K16,
+            6 => Granule::K64,
+            _ => Granule::K4,
+        },
         switches: Switches::default(),
         ..Config::default()
     }

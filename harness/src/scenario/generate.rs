@@ -8,6 +8,7 @@
 use super::words::Word;
 use super::{MAX_OPS, MAX_STALE, Scenario, Slot, Stop};
 use fastrand::Rng;
+use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, PAGE, PAGES};
 use shootdown_machine::{Pick, Prot, Space, Switches, Va};
 
@@ -71,6 +72,7 @@ pub(super) fn machine(rng: &mut Rng) -> Config {
         },
         bbm: any(rng, Bbm::ALL),
         levels: if percent(rng, 85) { 2 } else { 3 },
+        granule: Granule::ALL[weighted(rng, &[88, 6, 6])],
         switches: Switches::default(),
         ..Config::default()
     }

@@ -104,11 +104,12 @@ const WEIGHTS: [u32; MUTATIONS.len()] = {
 fn change_machine(s: &mut Scenario, rng: &mut Rng) -> bool {
     let before = s.machine;
     let new = machine(rng);
-    match rng.u32(..5) {
+    match rng.u32(..6) {
         0 => s.machine.spaces = new.spaces,
         1 => s.machine.domain = new.domain,
         2 => s.machine.bbm = new.bbm,
         3 => s.machine.memory = new.memory,
+        4 => s.machine.granule = new.granule,
         _ => s.machine.levels = new.levels,
     }
     // Later mutations rely on a valid scenario.

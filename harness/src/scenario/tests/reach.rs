@@ -4,6 +4,7 @@
 use crate::scenario::mutate::MUTATIONS;
 use crate::scenario::{Scenario, Slot, Stop, decode, generate, mutate};
 use fastrand::Rng;
+use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Bbm, Domain, Memory, OpKind, Pick};
 use std::collections::BTreeSet;
 
@@ -17,6 +18,7 @@ fn features(scenario: &Scenario) -> Vec<String> {
         format!("{:?}", machine.domain),
         format!("{:?}", machine.bbm),
         format!("{:?}", machine.memory),
+        format!("{:?}", machine.granule),
     ];
     found.extend(
         scenario
@@ -63,6 +65,7 @@ fn all() -> BTreeSet<String> {
     all.extend((2..=3).map(|n| format!("levels {n}")));
     all.extend([Domain::Private, Domain::Smt].map(|d| format!("{d:?}")));
     all.extend([Bbm::Level0, Bbm::Level1, Bbm::Level2, Bbm::NoAbort].map(|b| format!("{b:?}")));
+    all.extend(Granule::ALL.iter().map(|g| format!("{g:?}")));
     all.extend(Memory::ALL.iter().map(|m| format!("{m:?}")));
     all.extend(["drain false", "drain true", "preempt", "resume"].map(String::from));
     all.extend((1..=5).map(|n| format!("stale {n}")));
