@@ -5,12 +5,13 @@ use crate::act::Act;
 use crate::arch::Decoded;
 use crate::arm64::{Desc, HCR_VM, Kind, Reg, Regs, Share, Stage, Tlbi};
 use crate::config::{Arch, Config, Pick, Switch};
+use crate::context::{Context, El, level_size, slot_pa, tlbi_vmid};
 use crate::event::{Drop, Event, Site};
 use crate::mem::{Memory, SLOTS, Use};
 use crate::op::{Space, Va};
 use crate::order::{History, Time, Views};
 use crate::tlb::{Entry, Life, Tlb};
-use crate::walk::{Context, El, Progress, Walk, level_size, slot_pa, tlbi_vmid};
+use crate::walk::{Progress, Walk};
 use crate::x86::Host;
 use crate::{riscv, x86};
 

@@ -4,12 +4,13 @@
 use crate::act::{Act, Dsb, Outcome};
 use crate::arm64::Stage;
 use crate::config::Arch;
+use crate::context::El;
 use crate::event::{Event, Site};
 use crate::machine::{Announced, CpuState, Ipi, State};
 use crate::mem::{Memory, SLOTS, Use};
 use crate::op::{Access, BLOCK_PAGES, PAGE, Va};
 use crate::tlb::{Entry, Found};
-use crate::walk::{El, Progress, Walk, permitted};
+use crate::walk::{Progress, Walk, permitted};
 
 impl State {
     /// Performs the announced step of `cpu`. `None`: it is not finished, and takes another.

@@ -7,8 +7,8 @@
 
 use crate::arm64::Granule;
 use crate::config::Arch;
+use crate::context::level_size;
 use crate::op::PAGE;
-use crate::walk::level_size;
 use core::fmt;
 
 /// Whose TLBs an operation reaches.

@@ -11,12 +11,13 @@
 use super::layout::AP_EL0;
 use crate::arm64::Stage;
 use crate::config::Switch;
+use crate::context::Context;
 use crate::machine::{Flush, State};
 use crate::mem::{Memory, Word};
 use crate::op::Access;
 use crate::order::Time;
 use crate::tlb::Entry;
-use crate::walk::{Context, Progress, Reading, Walk};
+use crate::walk::{Progress, Reading, Walk};
 
 /// What asks for a translation.
 #[derive(Clone, Copy, Debug)]

@@ -11,10 +11,11 @@ use super::thread::{Code, Program, Running};
 use super::{Base, Instr, Loc, Pte, Test};
 use crate::arm64::{Reg as Sysreg, ttbr};
 use crate::config::{Switch, Switches};
+use crate::context::{Context, level_size};
 use crate::machine::State;
 use crate::mem::{Memory, Word};
 use crate::op::{PAGE, Va};
-use crate::walk::{Context, Progress, Walk, level_size};
+use crate::walk::{Progress, Walk};
 use std::collections::HashSet;
 use std::rc::Rc;
 

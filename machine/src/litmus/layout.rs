@@ -5,10 +5,10 @@ use super::{Ap, Desc, Map, Name, Of, Place, Pte, Test, Thread};
 use super::{Instr, Loc, TableId};
 use crate::arm64::{self, HCR_VM, Stage, ttbr};
 use crate::config::{Bbm, Config, Domain, Memory as Model};
+use crate::context::{level_size, slot_pa};
 use crate::machine::State;
 use crate::mem::{Memory, SLOTS, Word};
 use crate::op::{PAGE, PAGES};
-use crate::walk::{level_size, slot_pa};
 
 /// Frames of a machine that runs a test.
 const FRAMES: u64 = 64;

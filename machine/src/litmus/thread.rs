@@ -6,9 +6,9 @@ use super::layout::Layout;
 use super::{Base, Elr, Instr, REGS, Reg, Root, Syndrome, Test};
 use crate::act::Fence;
 use crate::arm64::{Reg as Sysreg, Scope, Tlbi, Ttl, ttbr};
+use crate::context::{Context, El};
 use crate::order::Time;
 use crate::tlb::{HOST_REGIME, Tags};
-use crate::walk::{Context, El};
 use core::panic::Location;
 
 /// Which code a thread is in.

@@ -4,13 +4,13 @@
 //! SBI specification, "RFENCE Extension").
 
 use crate::config::Pick;
+use crate::context::Context;
 use crate::event::{Event, Site};
 use crate::machine::State;
 use crate::op::Va;
 use crate::regs::{Reg, Regs};
 use crate::tlb::{Entry, Found, Tags};
 use crate::tlbi::Tlbi;
-use crate::walk::Context;
 
 const SV39: u64 = 8 << 60;
 const PPN: u64 = (1 << 44) - 1;

@@ -7,12 +7,12 @@
 //! effect at their step.
 
 use crate::config::Switch;
+use crate::context::Context;
 use crate::event::{Event, Site};
 use crate::machine::State;
 use crate::regs::{Reg, Regs};
 use crate::tlb::Tags;
 use crate::tlbi::{Kind, Tlbi};
-use crate::walk::Context;
 
 /// CR4.PGE: entries made from leaves with G are global.
 pub const PGE: u64 = 1 << 7;
