@@ -12,9 +12,10 @@ use crate::x86;
 
 impl Walk {
     /// The tags of what it inserts: those that it began with or, by a switch, those of the
-    /// context that is loaded by now.
+    /// context that has replaced its own since, and is synchronized.
     fn tags(&self, s: &State, cpu: u8) -> Tags {
-        if !s.config.switches.on(Switch::LateTag) {
+        let late = s.config.switches.on(Switch::LateTag);
+        if !late || !s.cpus[cpu as usize].unsynced.is_empty() {
             return self.ctx.tags;
         }
         let regs = s.regs(cpu, true);

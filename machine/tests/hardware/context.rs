@@ -158,6 +158,26 @@ fn latetag_gives_an_old_walks_entry_to_the_new_context() {
     assert_eq!(late(alone), None, "no walk lives that long");
 }
 
+/// Before the ISB, a walk of the new context is nobody's but the new one's.
+#[test]
+fn latetag_waits_for_the_synchronization() {
+    let both = Switches::default().with(Switch::Inflight, true);
+    let rig = Rig::new(Config {
+        switches: both.with(Switch::LateTag, true),
+        ..private()
+    });
+    let cpu = rig.cpu(0);
+    rig.run(rig.load(cpu, A, 1));
+    rig.run(cpu.write_sysreg(Reg::Ttbr1, ttbr::new(0, 2, false)));
+    rig.run(cpu.write_sysreg(Reg::Ttbr0, ttbr::new(rig.root(B), 0, false)));
+    for (old, want) in [(true, (life(A), 1)), (false, (life(B), 2))] {
+        assert!(rig.hardware(|state| state.walk(0, 0x4000, old, None)));
+        let state = rig.machine.state();
+        let entry = state.tlb(0).entries.last().expect("an entry");
+        assert_eq!((entry.owner, entry.asid), want);
+    }
+}
+
 #[test]
 fn a_dsb_between_two_contexts_leaves_latetag_nothing_to_tag() {
     let both = Switches::default().with(Switch::Inflight, true);
