@@ -2,23 +2,69 @@
 //! KVM's TLB operations: `arch/arm64/kvm/hyp/vhe/tlb.c`.
 
 use super::vmid::idx;
+use crate::Defect;
+use crate::consequences::{ALIASED, DIVERGED};
 use crate::pgtable::Flush;
 use shootdown_machine::arm64::{HCR_TGE, HCR_VM, Kind, Reg, Tlbi, Ttl, ttbr};
-use shootdown_machine::{Cpu, Dsb, PAGE, Shared, Space, Va};
+use shootdown_machine::{Boot, Cpu, Dsb, PAGE, Shared, Space, Va};
+
+/// A flush of another VM leaves its stage 2 behind.
+pub const NO_RELOAD: Defect = Defect {
+    name: "no-reload",
+    about: "a TLB operation for another VM does not load the running vCPU's stage 2 again",
+    source: "derived; 7.3 does so since stage 2 is loaded with the vCPU, and not at guest entry",
+    breaks: &[ALIASED, DIVERGED],
+};
 
 /// Flushes of a VM's stage 2. Each changes to the VM's VMID for its length: the operations
 /// mean the current one.
 #[derive(Debug)]
 pub struct Stage2Flush {
     /// `mmu->vmid.id`.
-    pub id: [Shared<u64>; 8],
+    id: [Shared<u64>; 8],
     /// `mmu->pgd_phys`.
-    pub pgd_phys: [Shared<u64>; 8],
+    pgd_phys: [Shared<u64>; 8],
     /// VTTBR_EL2.CnP is set.
-    pub cnp: bool,
+    cnp: bool,
+    /// The vCPU that each CPU has loaded: the number of its VM and 1, or 0. Only where VTTBR must
+    /// have that VM's stage 2 outside of the guest, too.
+    kvm_running_vcpu: Option<[Shared<u64>; 4]>,
+    no_reload: bool,
+}
+
+/// What to go back to.
+struct Context {
+    irqs_were_off: bool,
+    /// The VM whose stage 2 VTTBR had.
+    mmu: Option<Space>,
 }
 
 impl Stage2Flush {
+    /// `loaded`: VTTBR keeps the stage 2 of the vCPU that is loaded.
+    pub fn boot(
+        boot: &Boot<'_>,
+        id: [Shared<u64>; 8],
+        pgd_phys: [Shared<u64>; 8],
+        cnp: bool,
+        loaded: bool,
+    ) -> Stage2Flush {
+        Stage2Flush {
+            id,
+            pgd_phys,
+            cnp,
+            kvm_running_vcpu: loaded.then(|| boot.vars("kvm_running_vcpu", 0)),
+            no_reload: boot.has(NO_RELOAD.name),
+        }
+    }
+
+    /// Says which VM's vCPU this CPU has loaded.
+    pub async fn set_running(&self, cpu: Cpu<'_>, vm: Option<Space>) {
+        if let Some(running) = self.kvm_running_vcpu {
+            let vm = vm.map_or(0, |vm| vm.0 as u64 + 1);
+            running[cpu.id() as usize].write(cpu, vm).await;
+        }
+    }
+
     /// `kvm_get_vttbr` and the write of it.
     pub async fn __load_stage2(&self, cpu: Cpu<'_>, vm: Space) {
         let vmid = idx(self.id[vm.0 as usize].read(cpu).await) as u16;
@@ -27,22 +73,46 @@ impl Stage2Flush {
             .await;
     }
 
-    async fn enter_vmid_context(&self, cpu: Cpu<'_>, vm: Space) -> bool {
+    async fn enter_vmid_context(&self, cpu: Cpu<'_>, vm: Space) -> Context {
         let irqs_were_off = cpu.local_irq_save().await;
+        let mut mmu = None;
+        if let Some(running) = self.kvm_running_vcpu {
+            let running = running[cpu.id() as usize].read(cpu).await;
+            let other = running != 0 && running != vm.0 as u64 + 1;
+            mmu = other.then(|| Space(running as u8 - 1));
+        }
         self.__load_stage2(cpu, vm).await;
         // Without TGE, EL1&0 operations mean the guest.
         cpu.write_sysreg(Reg::Hcr, HCR_VM).await;
         cpu.isb().await;
-        irqs_were_off
+        Context { irqs_were_off, mmu }
     }
 
-    async fn exit_vmid_context(&self, cpu: Cpu<'_>, irqs_were_off: bool) {
+    async fn exit_vmid_context(&self, cpu: Cpu<'_>, context: Context) {
         cpu.write_sysreg(Reg::Hcr, HCR_VM | HCR_TGE).await;
         // Unnoticed: whoever uses VTTBR or HCR next writes and synchronizes them first.
         cpu.isb().await;
-        if !irqs_were_off {
+        if let Some(mmu) = context.mmu
+            && !self.no_reload
+        {
+            self.__load_stage2(cpu, mmu).await;
+        }
+        if !context.irqs_were_off {
             cpu.local_irq_enable().await;
         }
+    }
+
+    /// `__kvm_flush_cpu_context`: another vCPU of the VM has run here. The guest's own
+    /// translations need not be the same on all of its vCPUs.
+    pub async fn __kvm_flush_cpu_context(&self, cpu: Cpu<'_>, vm: Space) {
+        let context = self.enter_vmid_context(cpu, vm).await;
+        // Unnoticed: the guests here have no translations of their own.
+        cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
+        // Unnoticed: as the TLBI.
+        cpu.dsb(Dsb::Nsh).await;
+        // Unnoticed: exit_vmid_context has one too.
+        cpu.isb().await;
+        self.exit_vmid_context(cpu, context).await;
     }
 
     /// `__kvm_tlb_flush_vmid_ipa`. The DSB between the two keeps a walker from making a
@@ -50,7 +120,7 @@ impl Stage2Flush {
     async fn flush_vmid_ipa(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
         let granule = cpu.config().granule;
         cpu.dsb(Dsb::Ishst).await;
-        let irqs = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm).await;
         cpu.tlbi(Tlbi::addr_in(
             granule,
             Kind::Ipas2e1is,
@@ -64,7 +134,7 @@ impl Stage2Flush {
         cpu.dsb(Dsb::Ish).await;
         // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
-        self.exit_vmid_context(cpu, irqs).await;
+        self.exit_vmid_context(cpu, context).await;
     }
 
     /// `__kvm_tlb_flush_vmid_ipa_nsh`: this CPU only.
@@ -73,7 +143,7 @@ impl Stage2Flush {
         // Unnoticed: the worst is one more fault, whose handler waits for the lock that the store
         // is made under.
         cpu.dsb(Dsb::Nshst).await;
-        let irqs = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm).await;
         cpu.tlbi(Tlbi::addr_in(granule, Kind::Ipas2e1, ipa, 0, ttl))
             .await;
         // Unnoticed: the worst is one more fault, whose handler completes this TLBI with its
@@ -85,7 +155,7 @@ impl Stage2Flush {
         cpu.dsb(Dsb::Nsh).await;
         // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
-        self.exit_vmid_context(cpu, irqs).await;
+        self.exit_vmid_context(cpu, context).await;
     }
 }
 
@@ -108,7 +178,7 @@ impl Flush for Stage2Flush {
     async fn range(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, size: u64) {
         let granule = cpu.config().granule;
         cpu.dsb(Dsb::Ishst).await;
-        let irqs = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm).await;
         let num = (size / PAGE / 2 - 1) as u8;
         cpu.tlbi(Tlbi::range_in(
             granule,
@@ -125,7 +195,7 @@ impl Flush for Stage2Flush {
         cpu.dsb(Dsb::Ish).await;
         // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
-        self.exit_vmid_context(cpu, irqs).await;
+        self.exit_vmid_context(cpu, context).await;
     }
 
     /// Nothing: the VMID is not used again before a rollover has flushed everything.
@@ -140,13 +210,13 @@ impl Flush for Stage2Flush {
         // Unnoticed: the worst is one more fault, whose handler waits for the lock that the store
         // is made under.
         cpu.dsb(Dsb::Nshst).await;
-        let irqs = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalls12e1)).await;
         // Unnoticed: the worst is one more fault, whose handler completes this TLBI with its
         // own.
         cpu.dsb(Dsb::Nsh).await;
         // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
-        self.exit_vmid_context(cpu, irqs).await;
+        self.exit_vmid_context(cpu, context).await;
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The VMID allocator (A2, version 4 as merged): `arch/arm64/kvm/vmid.c`.
+//! The VMID allocator of 2021 (A2), in the versions it had: `arch/arm64/kvm/vmid.c`.
 
+use super::host::Allocator;
 use crate::Defect;
 use crate::consequences::{ALIASED, DIVERGED};
 use shootdown_machine::arm64::{Kind, Tlbi};
@@ -37,20 +38,51 @@ pub const INVALID_LOCAL: Defect = Defect {
     breaks: &[ALIASED],
 };
 
-/// Places worth reaching.
+/// Places worth reaching, in any version.
 pub const GOALS: &[&str] = &[
     GOAL_ROLLOVER,
     GOAL_ROLLOVER_FAST,
     GOAL_RESERVED,
-    GOAL_INVALID,
+    GOAL_AGAIN,
     GOAL_KEPT,
+];
+/// The same, and those of version 2.
+pub const GOALS_V2: &[&str] = &[
+    GOAL_ROLLOVER,
+    GOAL_ROLLOVER_FAST,
+    GOAL_RESERVED,
+    GOAL_AGAIN,
+    GOAL_KEPT,
+    GOAL_PENDING,
+];
+/// The same, and those of version 4.
+pub const GOALS_V4: &[&str] = &[
+    GOAL_ROLLOVER,
+    GOAL_ROLLOVER_FAST,
+    GOAL_RESERVED,
+    GOAL_AGAIN,
+    GOAL_KEPT,
+    GOAL_INVALID,
 ];
 const GOAL_ROLLOVER: &str = "rollover";
 const GOAL_ROLLOVER_FAST: &str = "rollover while another CPU is on its fast path";
 const GOAL_RESERVED: &str = "VM finds its VMID reserved";
-const GOAL_INVALID: &str = "rollover finds VMID_ACTIVE_INVALID";
+const GOAL_AGAIN: &str = "rollover keeps what an earlier one has reserved";
 const GOAL_KEPT: &str = "old VMID still free in the new generation";
+const GOAL_PENDING: &str = "slow path with a flush pending";
+const GOAL_INVALID: &str = "rollover finds VMID_ACTIVE_INVALID";
 const FAST: &str = "fast path";
+
+/// The versions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// As the ASID allocator: each CPU flushes for itself, and nothing happens when a vCPU is put.
+    V2,
+    /// A rollover flushes everywhere; a put makes active_vmids 0, so that each load takes the lock.
+    V3,
+    /// As merged: a put makes it VMID_ACTIVE_INVALID.
+    V4,
+}
 
 /// The number of a VMID without its generation.
 pub(crate) fn idx(vmid: u64) -> u64 {
@@ -67,10 +99,11 @@ pub struct Vmids {
     active_vmids: [Shared<u64>; 4],
     reserved_vmids: [Shared<u64>; 4],
     cpu_vmid_lock: Lock,
-    /// Only with [`INVALID_LOCAL`].
+    /// Only with a local flush.
     tlb_flush_pending: Shared<u64>,
     /// `mmu->vmid.id`.
-    pub id: [Shared<u64>; 8],
+    id: [Shared<u64>; 8],
+    version: Version,
     no_xchg: bool,
     always_new: bool,
     local: bool,
@@ -78,7 +111,7 @@ pub struct Vmids {
 
 impl Vmids {
     /// `kvm_arm_vmid_alloc_init`.
-    pub fn boot(boot: &Boot<'_>) -> Vmids {
+    pub fn boot(boot: &Boot<'_>, version: Version) -> Vmids {
         Vmids {
             num_vmids: boot.config().tags as u64,
             vmid_generation: boot.var("vmid_generation", VMID_FIRST_VERSION),
@@ -91,7 +124,8 @@ impl Vmids {
             id: boot.vars("vmid.id", 0),
             no_xchg: boot.has(NO_XCHG.name),
             always_new: boot.has(ALWAYS_NEW.name),
-            local: boot.has(INVALID_LOCAL.name),
+            local: version == Version::V2 || boot.has(INVALID_LOCAL.name),
+            version,
         }
     }
 
@@ -118,6 +152,9 @@ impl Vmids {
             // reserved then.
             if vmid == 0 {
                 vmid = self.reserved_vmids[i].read(cpu).await;
+                if vmid != 0 {
+                    cpu.goal(GOAL_AGAIN);
+                }
             }
             map |= 1 << idx(vmid);
             self.reserved_vmids[i].write(cpu, vmid).await;
@@ -141,6 +178,7 @@ impl Vmids {
     }
 
     async fn __kvm_tlb_flush_local_all(&self, cpu: Cpu<'_>) {
+        // Unnoticed: descriptors are changed under locks, whose release makes them visible.
         cpu.dsb(Dsb::Nshst).await;
         cpu.tlbi(Tlbi::all(Kind::Alle1)).await;
         cpu.dsb(Dsb::Nsh).await;
@@ -203,16 +241,21 @@ impl Vmids {
 
     /// `kvm_arm_vmid_clear_active`: called when a vCPU is put. A plain store, which may
     /// overwrite the 0 of a concurrent rollover.
-    pub async fn kvm_arm_vmid_clear_active(&self, cpu: Cpu<'_>) {
+    async fn kvm_arm_vmid_clear_active(&self, cpu: Cpu<'_>) {
+        let none = match self.version {
+            Version::V2 => return,
+            Version::V3 => 0,
+            Version::V4 => VMID_ACTIVE_INVALID,
+        };
         self.active_vmids[cpu.id() as usize]
             // Unnoticed: as in version 2, a rollover then reserves the VMID of a VM that is
             // not loaded: that costs numbers, not safety.
-            .write(cpu, VMID_ACTIVE_INVALID)
+            .write(cpu, none)
             .await;
     }
 
     /// `kvm_arm_vmid_update`: gives a VM a VMID of this generation. Preemption is off.
-    pub async fn kvm_arm_vmid_update(&self, cpu: Cpu<'_>, vm: Space) {
+    async fn kvm_arm_vmid_update(&self, cpu: Cpu<'_>, vm: Space) {
         let me = cpu.id() as usize;
         let vmid = self.id[vm.0 as usize].read(cpu).await;
         cpu.phase(FAST);
@@ -243,6 +286,7 @@ impl Vmids {
             vmid = self.new_vmid(cpu, vm).await;
         }
         if self.local && self.tlb_flush_pending.fetch_andnot(cpu, 1 << me).await >> me & 1 != 0 {
+            cpu.goal(GOAL_PENDING);
             self.__kvm_tlb_flush_local_all(cpu).await;
         }
         self.active_vmids[me].write(cpu, vmid).await;
@@ -250,5 +294,23 @@ impl Vmids {
         if !irqs_were_off {
             cpu.local_irq_enable().await;
         }
+    }
+}
+
+impl Allocator for Vmids {
+    fn id(&self) -> [Shared<u64>; 8] {
+        self.id
+    }
+
+    async fn update(&self, cpu: Cpu<'_>, vm: Space) {
+        self.kvm_arm_vmid_update(cpu, vm).await;
+    }
+
+    async fn put(&self, cpu: Cpu<'_>) {
+        self.kvm_arm_vmid_clear_active(cpu).await;
+    }
+
+    async fn init(&self, cpu: Cpu<'_>, vm: Space) {
+        self.id[vm.0 as usize].write(cpu, 0).await;
     }
 }

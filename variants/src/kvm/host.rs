@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A VHE host with its VMs: who calls the VMID allocator, and when.
+//!
+//! `switch` is vCPU load, `sched_out` vCPU put, `touch` one turn of the run loop. The vCPU of
+//! a VM that a CPU loads is always the same one.
+
+use super::tlb::Stage2Flush;
+use crate::consequences::{ALIASED, DIVERGED};
+use crate::pgtable::{PageTables, page_table_ops};
+use crate::{Defect, Source, Variant};
+use core::fmt::Debug;
+use core::marker::PhantomData;
+use shootdown_machine::arm64::{HCR_TGE, HCR_VM, Reg, Stage};
+use shootdown_machine::{
+    Access, Boot, Cpu, Domain, Done, Dsb, Outcome, Page, Prot, Shared, Space, Va,
+};
+
+/// Nothing between a put and a load orders what they do.
+pub const NO_SWITCH_DSB: Defect = Defect {
+    name: "no-switch-dsb",
+    about: "no barrier between the put of one vCPU and the load of the next",
+    source: "derived; __switch_to has a DSB, and the vCPU's mutex orders as much",
+    breaks: &[ALIASED, DIVERGED],
+};
+
+/// How a host gives VMIDs to VMs.
+pub trait Allocator: Debug + 'static {
+    /// The VMID of each VM, with or without a generation above it.
+    fn id(&self) -> [Shared<u64>; 8];
+    /// Gives a VM a VMID that may be used now. Preemption is off.
+    async fn update(&self, cpu: Cpu<'_>, vm: Space);
+    /// Whether the VMID may still be used. Interrupts are masked until the guest is left.
+    async fn confirm(&self, _cpu: Cpu<'_>, _vm: Space) -> bool {
+        true
+    }
+    /// A vCPU is put.
+    async fn put(&self, cpu: Cpu<'_>);
+    /// A new VM has no VMID.
+    async fn init(&self, cpu: Cpu<'_>, vm: Space);
+}
+
+/// What a host is built with.
+pub trait Flavour: 'static {
+    /// See [`Variant`].
+    const NAME: &'static str;
+    /// See [`Variant`].
+    const ABOUT: &'static str;
+    /// See [`Variant`].
+    const SOURCE: Source;
+    /// See [`Variant`].
+    const DEFECTS: &'static [Defect];
+    /// See [`Variant`].
+    const GOALS: &'static [&'static str];
+    /// Stage 2 is loaded with the vCPU, not at each guest entry.
+    const LOAD: bool = false;
+    /// Its allocator.
+    type Vmids: Allocator;
+    /// Sets it up.
+    fn vmids(boot: &Boot<'_>) -> Self::Vmids;
+}
+
+/// The VMs of a host.
+#[derive(Debug)]
+pub struct Vms<F: Flavour> {
+    vmids: F::Vmids,
+    tables: PageTables<Stage2Flush>,
+    /// Only with [`Flavour::LOAD`].
+    last_vcpu_ran: Option<[Shared<u64>; 4]>,
+    no_switch_dsb: bool,
+    flavour: PhantomData<F>,
+}
+
+impl<F: Flavour> Vms<F> {
+    /// `vcpu_load`, or a vCPU's thread being scheduled in.
+    async fn vcpu_load(&self, cpu: Cpu<'_>, vm: Space) {
+        let Some(last_vcpu_ran) = self.last_vcpu_ran else {
+            return; // everything is done in the run loop
+        };
+        self.tables.flush.set_running(cpu, Some(vm)).await;
+        self.vmids.update(cpu, vm).await;
+        // A byte for each VM. One that is new has not run here, whatever the one before it did.
+        let last = last_vcpu_ran[cpu.id() as usize];
+        let (ran, shift) = (last.read(cpu).await, vm.0 as u32 * 8);
+        let mine = (cpu.with(|state| state.life(vm).nth) as u64 + 1) & 0xff;
+        if ran >> shift & 0xff != mine {
+            self.tables.flush.__kvm_flush_cpu_context(cpu, vm).await;
+            // Unnoticed: without it, each load flushes.
+            last.write(cpu, ran & !(0xff << shift) | mine << shift)
+                .await;
+        }
+        self.tables.flush.__load_stage2(cpu, vm).await;
+    }
+
+    /// `vcpu_put`. VTTBR keeps what it has.
+    async fn vcpu_put(&self, cpu: Cpu<'_>) {
+        self.vmids.put(cpu).await;
+        self.tables.flush.set_running(cpu, None).await;
+    }
+}
+
+impl<F: Flavour> Variant for Vms<F> {
+    const NAME: &'static str = F::NAME;
+    const ABOUT: &'static str = F::ABOUT;
+    const SOURCE: Source = F::SOURCE;
+    const DEFECTS: &'static [Defect] = F::DEFECTS;
+    const GOALS: &'static [&'static str] = F::GOALS;
+
+    fn boot(boot: &Boot<'_>) -> Self {
+        boot.sysreg(Reg::Hcr, HCR_VM | HCR_TGE);
+        let vmids = F::vmids(boot);
+        let id = vmids.id();
+        let cnp = boot.config().domain == Domain::Smt;
+        let tables = PageTables::boot(boot, Stage::Two, "mmu_lock", |pgd_phys| {
+            Stage2Flush::boot(boot, id, pgd_phys, cnp, F::LOAD)
+        });
+        let last_vcpu_ran = F::LOAD.then(|| boot.vars("last_vcpu_ran", 0));
+        Vms {
+            vmids,
+            tables,
+            last_vcpu_ran,
+            no_switch_dsb: boot.has(NO_SWITCH_DSB.name),
+            flavour: PhantomData,
+        }
+    }
+
+    async fn switch_to(&self, cpu: Cpu<'_>, prev: Option<Space>, next: Space) {
+        if prev.is_some() {
+            self.vcpu_put(cpu).await;
+            // __switch_to. A rollover's 0 that the put has overwritten is only made up for by a
+            // generation that is read after that store.
+            if F::LOAD && !self.no_switch_dsb {
+                cpu.dsb(Dsb::Ish).await;
+            }
+        }
+        self.vcpu_load(cpu, next).await;
+    }
+
+    async fn sched_out(&self, cpu: Cpu<'_>, _prev: Space) {
+        self.vcpu_put(cpu).await;
+    }
+
+    /// The run loop up to the guest.
+    async fn enter(&self, cpu: Cpu<'_>, vm: Space) {
+        loop {
+            if !F::LOAD {
+                self.vmids.update(cpu, vm).await;
+            }
+            cpu.local_irq_save().await;
+            if self.vmids.confirm(cpu, vm).await {
+                break;
+            }
+            cpu.local_irq_enable().await;
+        }
+        if !F::LOAD {
+            self.tables.flush.__load_stage2(cpu, vm).await;
+        }
+        cpu.write_sysreg(Reg::Hcr, HCR_VM).await;
+        cpu.enter_guest().await;
+    }
+
+    async fn leave(&self, cpu: Cpu<'_>, _vm: Space) {
+        cpu.exit_guest().await;
+        cpu.write_sysreg(Reg::Hcr, HCR_VM | HCR_TGE).await;
+        // Unnoticed: whoever uses VTTBR or HCR next writes and synchronizes them first.
+        cpu.isb().await;
+        cpu.local_irq_enable().await;
+    }
+
+    page_table_ops!();
+
+    async fn exit(&self, cpu: Cpu<'_>, vm: Space) -> Done {
+        let done = self.tables.exit(cpu, vm).await;
+        self.vmids.init(cpu, vm).await;
+        done
+    }
+
+    async fn fault(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, access: Access, why: Outcome) -> bool {
+        self.leave(cpu, vm).await;
+        let again = self.tables.fault(cpu, vm, ipa, access, why).await;
+        self.enter(cpu, vm).await;
+        again
+    }
+
+    /// An IPI only takes its CPU out of the guest, which is left before interrupts are unmasked.
+    async fn ipi(&self, _cpu: Cpu<'_>, _message: u64) {}
+}
