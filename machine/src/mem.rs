@@ -159,6 +159,11 @@ impl Memory {
         (frame < SINGLES && slot < SLOTS).then(|| (VARS + frame * SLOTS + slot) as Word)
     }
 
+    /// The same, if this memory has that word.
+    pub(crate) fn word_at(&self, pa: u64) -> Option<Word> {
+        Memory::desc_word(pa).filter(|word| (*word as usize) < self.words())
+    }
+
     /// The descriptor at a physical address; invalid where none can be.
     pub fn desc(&self, pa: u64) -> Desc {
         Desc(Memory::desc_word(pa).map_or(0, |w| self.get(w)))

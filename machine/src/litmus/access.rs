@@ -13,7 +13,7 @@ use crate::arm64::Stage;
 use crate::config::Switch;
 use crate::context::Context;
 use crate::machine::{Flush, State};
-use crate::mem::{Memory, Word};
+use crate::mem::Word;
 use crate::op::Access;
 use crate::order::Time;
 use crate::tlb::Entry;
@@ -232,7 +232,7 @@ fn through(
         });
     }
     let pa = entry.pa + (request.va - entry.va);
-    let word = Memory::desc_word(pa).filter(|w| (*w as usize) < state.mem.words());
+    let word = state.mem.word_at(pa);
     Ok(Target {
         // What a wild descriptor leads to is the unused first word of frame 0.
         word: word.unwrap_or(crate::mem::VARS as Word),
@@ -299,8 +299,7 @@ fn values(
     before: Option<Time>,
 ) -> Vec<(u8, Option<Time>)> {
     let state = &path.state;
-    let word = Memory::desc_word(reading.pa).filter(|w| (*w as usize) < state.mem.words());
-    let Some(word) = word else {
+    let Some(word) = state.mem.word_at(reading.pa) else {
         return vec![(0, None)];
     };
     let floor = floor.max(path.walk.after);

@@ -340,6 +340,11 @@ impl<'a> Explorer<'a> {
         }
     }
 
+    /// Whether some thread writes the descriptor at a physical address.
+    pub fn is_hot(&self, pa: u64) -> bool {
+        Memory::desc_word(pa).is_some_and(|word| self.hot.binary_search(&word).is_ok())
+    }
+
     /// Takes a walk up to and including its next read of a descriptor that somebody writes, or
     /// its end.
     fn walk_on(&self, state: &mut State, cpu: u8, mut walk: Walk) {
@@ -349,10 +354,7 @@ impl<'a> Explorer<'a> {
                 Progress::More => {}
                 _ => return,
             }
-            let hot = reading
-                .and_then(|r| Memory::desc_word(r.pa))
-                .is_some_and(|word| self.hot.binary_search(&word).is_ok());
-            if hot {
+            if reading.is_some_and(|r| self.is_hot(r.pa)) {
                 state.cpus[cpu as usize].walk = Some(walk);
                 return;
             }

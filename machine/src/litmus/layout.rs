@@ -282,11 +282,8 @@ impl Layout {
                 input: map.input,
                 table: id,
             };
-            if let Some(pa) = self.pte(at).and_then(|w| state.mem.desc_pa(w)) {
-                let value = self.desc(test, at, map.desc);
-                if let Some(word) = Memory::desc_word(pa) {
-                    state.mem.set(word, value);
-                }
+            if let Some(word) = self.pte(at) {
+                state.mem.set(word, self.desc(test, at, map.desc));
             }
         }
     }

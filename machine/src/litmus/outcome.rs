@@ -5,7 +5,6 @@
 use super::explore::{Did, Explorer, World};
 use super::thread::{Code, Program};
 use super::{Desc, Final, Name, Of, Pte, TableId, Value};
-use crate::mem::Memory;
 use crate::op::{PAGE, Va};
 use crate::tlb::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,9 +16,11 @@ impl Explorer<'_> {
                 .threads
                 .get(usize::from(thread))
                 .map_or(0, |t| t.reg(reg)),
-            Final::Mem(page) => Memory::desc_word(self.program.layout.addr_of(page))
-                .filter(|w| (*w as usize) < world.state.mem.words())
-                .map_or(0, |w| world.state.mem.get(w)),
+            Final::Mem(page) => {
+                let mem = &world.state.mem;
+                let word = mem.word_at(self.program.layout.addr_of(page));
+                word.map_or(0, |w| mem.get(w))
+            }
         };
         let ask = &self.program.test.ask;
         let values: Vec<u64> = ask.iter().map(|c| value(&c.at)).collect();
@@ -85,10 +86,8 @@ impl Explorer<'_> {
 
     /// Whether an entry can differ from what a walk would find now.
     fn matters(&self, entry: &Entry) -> bool {
-        let hot = |pa: u64| {
-            Memory::desc_word(pa).is_some_and(|word| self.hot.binary_search(&word).is_ok())
-        };
-        self.past.iter().any(Option::is_some) || entry.time != 0 || entry.leaf || hot(entry.desc_pa)
+        let past = self.past.iter().any(Option::is_some);
+        past || entry.time != 0 || entry.leaf || self.is_hot(entry.desc_pa)
     }
 
     fn witness(&self, world: &World) -> Vec<String> {

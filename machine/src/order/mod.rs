@@ -71,7 +71,7 @@ impl State {
     /// A walker, an observer of its own, reads a descriptor; `after`: the latest store that led
     /// it there. It does not see into the buffer of its CPU (machine rule 4).
     pub(crate) fn walk_read(&mut self, cpu: u8, pa: u64, after: Time) -> (Desc, Time) {
-        let Some(word) = Ram::desc_word(pa).filter(|w| (*w as usize) < self.mem.words()) else {
+        let Some(word) = self.mem.word_at(pa) else {
             return (Desc::INVALID, 0);
         };
         let now = self.mem.get(word);
