@@ -10,8 +10,10 @@ pub mod text;
 use arbitrary::{Arbitrary, Unstructured};
 use core::fmt;
 use fastrand::Rng;
+use shootdown::check::Subject;
 use shootdown::fixed::Fixed;
 use shootdown::scenario::{self, Scenario};
+use shootdown_machine::OpSet;
 use std::sync::OnceLock;
 
 /// What the environment fixes about every machine. Ends the process with status 2 where there
@@ -25,6 +27,12 @@ pub(crate) fn fixed() -> Fixed {
             std::process::exit(2);
         }
     })
+}
+
+/// The kinds of operation that the subjects of this process implement.
+fn ops() -> OpSet {
+    static OPS: OnceLock<OpSet> = OnceLock::new();
+    *OPS.get_or_init(|| subjects::subjects().map_or(OpSet::ALL, |s| Subject::ops(&s)))
 }
 
 /// The scenario that bytes stand for here.
@@ -67,16 +75,16 @@ const CROSS: u32 = 20;
 pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let mut rng = Rng::with_seed(seed.into());
     let scenario = if rng.u32(..100) < FRESH {
-        scenario::generate(&mut rng)
+        scenario::generate(&mut rng, ops())
     } else {
         match scenario::parse_lenient(&data[..size]) {
             Some(mut scenario) => {
-                scenario::mutate(&mut scenario, &mut rng);
+                scenario::mutate(&mut scenario, &mut rng, ops());
                 scenario
             }
             // An empty corpus begins here. Bytes are a poor way to say anything, so
             // they are taken at their word only every other time.
-            None if rng.bool() => scenario::generate(&mut rng),
+            None if rng.bool() => scenario::generate(&mut rng, ops()),
             None => scenario::decode(&data[..size]),
         }
     };

@@ -54,7 +54,9 @@ fn ratios() {
 /// Scenarios of the size that the fuzzer begins with.
 fn scenarios() -> Vec<Scenario> {
     let mut rng = fastrand::Rng::with_seed(7);
-    (0..256).map(|_| generate(&mut rng)).collect()
+    (0..256)
+        .map(|_| generate(&mut rng, shootdown_machine::OpSet::ALL))
+        .collect()
 }
 
 /// The next of a list, round and round.
@@ -145,7 +147,7 @@ fn mutation(bencher: Bencher<'_, '_>) {
     let mut rng = fastrand::Rng::with_seed(7);
     bencher.bench_local(move || {
         let mut scenario = next(&list, &at).clone();
-        mutate(&mut scenario, &mut rng);
+        mutate(&mut scenario, &mut rng, shootdown_machine::OpSet::ALL);
         scenario
     });
 }

@@ -3,7 +3,7 @@
 
 use crate::exec::{Bench, Exec, Input, execute};
 use crate::scenario::{Choice, Scenario};
-use shootdown_machine::Cost;
+use shootdown_machine::{Cost, OpSet};
 use shootdown_oracle::{Breach, Finding, Summary};
 use shootdown_variants::{Defect, Info, Variant, Visitor};
 
@@ -69,6 +69,12 @@ impl Subject {
             return Ok(Subject::sound());
         }
         scenario.variants.iter().map(Subject::find).collect()
+    }
+
+    /// The kinds of operation that at least one of `subjects` implements.
+    pub fn ops(subjects: &[Subject]) -> OpSet {
+        let sets = subjects.iter().map(|s| OpSet::of(s.info.ops));
+        sets.fold(OpSet::of(&[]), OpSet::or)
     }
 
     /// As a scenario names it.

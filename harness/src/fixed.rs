@@ -138,7 +138,10 @@ mod tests {
     fn every_machine_is_what_is_fixed_and_else_what_it_was() {
         let mut models = std::collections::BTreeSet::new();
         for seed in 0..50 {
-            let scenario = generate(&mut fastrand::Rng::with_seed(seed));
+            let scenario = generate(
+                &mut fastrand::Rng::with_seed(seed),
+                shootdown_machine::OpSet::ALL,
+            );
             let with = |f: Fixed| {
                 let mut s = scenario.clone();
                 f.apply(&mut s);

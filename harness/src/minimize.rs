@@ -6,7 +6,7 @@ use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::scenario::{Scenario, Slot, Stop};
 use shootdown_machine::arm64::Granule;
-use shootdown_machine::{Bbm, Domain, Memory, Op, Space};
+use shootdown_machine::{Bbm, Domain, Memory, Space};
 
 /// Trials that one minimization makes, at most. Removal passes converge far earlier.
 const MOST_TRIALS: u32 = 60_000;
@@ -233,10 +233,10 @@ impl Shrink<'_> {
     fn rename_spaces(&mut self) {
         let mut order: Vec<Space> = Vec::new();
         for op in self.best.programs.iter().flatten() {
-            if let Some(space) = op.space()
-                && !order.contains(&space)
-            {
-                order.push(space);
+            for space in [op.space(), op.other_space()].into_iter().flatten() {
+                if !order.contains(&space) {
+                    order.push(space);
+                }
             }
         }
         let mut candidate = self.best.clone();
@@ -245,16 +245,8 @@ impl Shrink<'_> {
                 let place = order.iter().position(|s| s == space);
                 *space = Space(place.unwrap_or(0) as u8);
             };
-            match op {
-                Op::Switch(s) | Op::Exit(s) => rename(s),
-                Op::Map(s, _)
-                | Op::Unmap(s, _)
-                | Op::Protect(s, _, _)
-                | Op::Remap(s, _)
-                | Op::Split(s, _)
-                | Op::Collapse(s, _) => rename(s),
-                Op::SchedOut | Op::Touch(..) => {}
-            }
+            op.space_mut().map(rename);
+            op.other_space_mut().map(rename);
         }
         self.offer(candidate);
     }

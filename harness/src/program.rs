@@ -25,6 +25,11 @@ impl Lives {
         users.set(users.get() + 1);
     }
 
+    /// Whether a space is there to be worked on: not while it is torn down.
+    fn has(&self, space: Space, cpu: Cpu<'_>) -> bool {
+        space.0 < cpu.config().spaces && !self.exiting[space.0 as usize].get()
+    }
+
     fn give(&self, space: Space) {
         let users = &self.users[space.0 as usize];
         users.set(users.get() - 1);
@@ -47,10 +52,12 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
         return;
     }
     let loaded = lives.loaded[me].get();
+    let mut spaces = [op.space(), op.other_space()].into_iter().flatten();
+    if !spaces.all(|space| lives.has(space, cpu)) {
+        return;
+    }
     match op.space() {
-        // A space that is being torn down, or torn down while used: not to be had.
-        Some(space) if lives.exiting[space.0 as usize].get() => return,
-        Some(space) if space.0 >= cpu.config().spaces => return,
+        // Torn down while used: not to be had.
         Some(space) if matches!(op, Op::Exit(_)) => {
             if lives.users[space.0 as usize].get() != 0 {
                 return;
@@ -62,6 +69,7 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
                 return;
             }
             lives.take(space);
+            op.other_space().inspect(|child| lives.take(*child));
         }
         None if loaded.is_none() => return,
         None => {}
@@ -85,6 +93,7 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
         _ => {
             if let Some(space) = op.space() {
                 lives.give(space);
+                op.other_space().inspect(|child| lives.give(*child));
             }
         }
     }
@@ -128,8 +137,18 @@ async fn dispatch<V: Variant>(
         Op::Split(space, va) => variant.split(cpu, space, va).await,
         Op::Collapse(space, va) => variant.collapse(cpu, space, va, page).await,
         Op::Exit(space) => variant.exit(cpu, space).await,
+        Op::Reclaim(space, va) => variant.reclaim(cpu, space, va).await,
+        Op::Zap(space, va) => variant.zap(cpu, space, va).await,
+        Op::Clean(space, va) => variant.clean(cpu, space, va).await,
+        Op::Hint(space, va) => variant.hint(cpu, space, va).await,
+        Op::Age(space, va) => variant.age(cpu, space, va).await,
+        Op::Gup(space, va) => variant.gup(cpu, space, va).await,
+        Op::Move(space, va, to) => variant.mremap(cpu, space, va, to).await,
+        Op::Fork(space, child) => variant.fork(cpu, space, child).await,
+        Op::Pin(space) => variant.pin(cpu, space).await,
+        Op::Unpin(space) => variant.unpin(cpu, space).await,
         Op::Touch(va, access) => match loaded.get() {
-            Some(space) => touch(variant, cpu, space, va, access).await,
+            Some(space) => touch(variant, cpu, space, va, access, page).await,
             None => Done::No,
         },
     }
@@ -150,6 +169,7 @@ async fn touch<V: Variant>(
     space: Space,
     va: u64,
     access: shootdown_machine::Access,
+    page: Page,
 ) -> Done {
     variant.enter(cpu, space).await;
     let mut retries = 0;
@@ -160,7 +180,19 @@ async fn touch<V: Variant>(
             break Done::Yes;
         }
         cpu.with(|s| s.cost.faults += 1);
-        if !variant.fault(cpu, space, va, access, outcome).await {
+        let again = if V::FAULTS_MAP {
+            let me = cpu.id();
+            cpu.emit(Event::Faulting { cpu: me, space, va });
+            let fault = variant.fault_in(cpu, space, va, access, outcome, page);
+            let again = fault.await;
+            // As after an operation: the next use of the page is ordered after it by a lock.
+            cpu.with(|state| state.memory_barrier(me));
+            cpu.emit(Event::Faulted { cpu: me, space, va });
+            again
+        } else {
+            variant.fault(cpu, space, va, access, outcome).await
+        };
+        if !again {
             break Done::Fault;
         }
         let now = cpu.with(|s| s.pte_changes);

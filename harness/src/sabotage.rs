@@ -67,7 +67,7 @@ pub fn sites(
     rng: &mut Rng,
 ) -> BTreeMap<Site, String> {
     let mut sites = BTreeMap::new();
-    let random = core::iter::repeat_with(|| generate(rng)).take(runs as usize);
+    let random = core::iter::repeat_with(|| generate(rng, Subject::ops(&[by]))).take(runs as usize);
     for scenario in scenarios.iter().cloned().chain(random) {
         run_one(
             bench,
@@ -119,7 +119,7 @@ pub fn notice(
     rng: &mut Rng,
 ) -> Option<Noticed> {
     let sabotage = Some((site.file, site.line, site.column));
-    let random = core::iter::repeat_with(|| generate(rng)).take(most as usize);
+    let random = core::iter::repeat_with(|| generate(rng, Subject::ops(&[by]))).take(most as usize);
     for (runs, scenario) in (1..).zip(scenarios.iter().cloned().chain(random)) {
         let result = run_one(
             bench,

@@ -352,7 +352,7 @@ fn passes<F: Flush + 'static>() {
     let mut rng = fastrand::Rng::with_seed(5);
     let mut hits = 0;
     for _ in 0..3000 {
-        let scenario = generate(&mut rng);
+        let scenario = generate(&mut rng, shootdown_machine::OpSet::ALL);
         assert_eq!(run::<F>(&mut bench, &scenario), None, "{scenario}");
         hits += bench.machine.state().cost.entries_lost;
     }
@@ -364,7 +364,12 @@ fn passes<F: Flush + 'static>() {
 fn a_host_that_overlooks_a_wish_is_noticed() {
     let mut bench = Bench::default();
     let mut rng = fastrand::Rng::with_seed(5);
-    let mut broken = (0..20_000).map(|_| run::<Guest<true>>(&mut bench, &generate(&mut rng)));
+    let mut broken = (0..20_000).map(|_| {
+        run::<Guest<true>>(
+            &mut bench,
+            &generate(&mut rng, shootdown_machine::OpSet::ALL),
+        )
+    });
     let first = broken.find_map(|rule| rule);
     assert!(first.is_some());
 }

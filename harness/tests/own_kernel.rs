@@ -217,7 +217,7 @@ fn the_sound_kernel_passes_random_scenarios() {
     assert_eq!(run::<Kernel<NONE>>(&mut bench, &scenario(SHOOTDOWN)), None);
     assert!(bench.machine.state().cost.ipi > 0, "the IPI was sent");
     for _ in 0..3000 {
-        let scenario = generate(&mut rng);
+        let scenario = generate(&mut rng, shootdown_machine::OpSet::ALL);
         assert_eq!(
             run::<Kernel<NONE>>(&mut bench, &scenario),
             None,
@@ -333,7 +333,7 @@ fn a_sound_guest_passes_whatever_its_host_does() {
     let mut bench = Bench::default();
     let mut rng = fastrand::Rng::with_seed(3);
     for _ in 0..1000 {
-        let mut scenario = generate(&mut rng);
+        let mut scenario = generate(&mut rng, shootdown_machine::OpSet::ALL);
         for _ in 0..rng.usize(1..6) {
             let at = rng.usize(..scenario.schedule.len());
             let cpu = rng.u8(..scenario.machine.cpus);

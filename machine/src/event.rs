@@ -55,7 +55,11 @@ pub enum Event {
         op: Op,
         page: u16,
     },
+    /// Within a touch, a fault handler that may change the mapping begins.
+    Faulting { cpu: u8, space: Space, va: Va },
     /// It returned.
+    Faulted { cpu: u8, space: Space, va: Va },
+    /// The operation returned.
     End {
         cpu: u8,
         index: u8,

@@ -33,7 +33,7 @@ pub use cpu::{Boot, Cpu, Lock, Machine, Shared, Step, Value};
 pub use event::{Done, Drop, Event, Site};
 pub use machine::{Announced, Cost, CpuState, Ipi, State};
 pub use mem::{BITS, Frame, GROUP, Memory as Ram, Name, Page, SLOTS, Use, Word, initial_page};
-pub use op::{Access, BLOCK_PAGES, Op, OpKind, PAGE, PAGES, Prot, Space, Va};
+pub use op::{Access, BLOCK_PAGES, Op, OpKind, OpSet, Operands, PAGE, PAGES, Prot, Space, Va};
 pub use order::{History, Time, Values, Views, Waiting};
 pub use tlb::{Entry, Found, HOST_REGIME, Life, Tags, Tlb};
 pub use walk::{Progress, Reading, Walk};

@@ -55,6 +55,30 @@ pub enum Op {
     /// End the space: free its pages and tables. A new one takes its letter.
     /// Does nothing while some CPU has the space loaded or works on it.
     Exit(Space),
+    /// Reclaim one page: unmap it with the flush put off to the end of a batch, then free it.
+    Reclaim(Space, Va),
+    /// Throw one page away while others may do so too (`MADV_DONTNEED`): unmap it under the
+    /// page-table lock alone, flush afterwards, then free it.
+    Zap(Space, Va),
+    /// Make one page clean, to be written back: take its write permission away until the next
+    /// store asks for it.
+    Clean(Space, Va),
+    /// Take all access to one page away (for NUMA balancing) until the next access asks for it,
+    /// which may migrate the page.
+    Hint(Space, Va),
+    /// Forget that one page was accessed.
+    Age(Space, Va),
+    /// Read one page as the kernel does for a device or a system call: by a walk in software,
+    /// without a lock.
+    Gup(Space, Va),
+    /// Move one page (or, where both addresses begin a table, the table) to another address.
+    Move(Space, Va, Va),
+    /// Copy a space to an empty one: both share the pages, read-only until written to.
+    Fork(Space, Space),
+    /// Keep the tag of a space for a device, over rollovers.
+    Pin(Space),
+    /// Give the tag back.
+    Unpin(Space),
 }
 
 /// What a touch does.
@@ -89,6 +113,33 @@ pub enum OpKind {
     Collapse,
     Touch,
     Exit,
+    Reclaim,
+    Zap,
+    Clean,
+    Hint,
+    Age,
+    Gup,
+    Move,
+    Fork,
+    Pin,
+    Unpin,
+}
+
+/// The operands that an operation may have, of which its kind takes those it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    /// The space it works on.
+    pub space: Space,
+    /// The space that a copy goes to.
+    pub other: Space,
+    /// The address it is about.
+    pub va: Va,
+    /// The address that something moves to.
+    pub to: Va,
+    /// The permission it gives.
+    pub prot: Prot,
+    /// The access it makes.
+    pub access: Access,
 }
 
 impl OpKind {
@@ -104,10 +155,23 @@ impl OpKind {
         OpKind::Collapse,
         OpKind::Touch,
         OpKind::Exit,
+        OpKind::Reclaim,
+        OpKind::Zap,
+        OpKind::Clean,
+        OpKind::Hint,
+        OpKind::Age,
+        OpKind::Gup,
+        OpKind::Move,
+        OpKind::Fork,
+        OpKind::Pin,
+        OpKind::Unpin,
     ];
 
+    /// Those that nearly every kernel has.
+    pub const BASIC: &'static [OpKind] = OpKind::ALL.split_at(10).0;
+
     /// The word for it in a scenario.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             OpKind::Switch => "switch",
             OpKind::SchedOut => "sched_out",
@@ -119,7 +183,81 @@ impl OpKind {
             OpKind::Collapse => "collapse",
             OpKind::Touch => "touch",
             OpKind::Exit => "exit",
+            OpKind::Reclaim => "reclaim",
+            OpKind::Zap => "zap",
+            OpKind::Clean => "clean",
+            OpKind::Hint => "hint",
+            OpKind::Age => "age",
+            OpKind::Gup => "gup",
+            OpKind::Move => "move",
+            OpKind::Fork => "fork",
+            OpKind::Pin => "pin",
+            OpKind::Unpin => "unpin",
         }
+    }
+
+    /// The operation of this kind.
+    pub fn with(self, operands: &Operands) -> Op {
+        let Operands {
+            space,
+            other,
+            va,
+            to,
+            prot,
+            access,
+        } = *operands;
+        match self {
+            OpKind::Switch => Op::Switch(space),
+            OpKind::SchedOut => Op::SchedOut,
+            OpKind::Map => Op::Map(space, va),
+            OpKind::Unmap => Op::Unmap(space, va),
+            OpKind::Protect => Op::Protect(space, va, prot),
+            OpKind::Remap => Op::Remap(space, va),
+            OpKind::Split => Op::Split(space, va),
+            OpKind::Collapse => Op::Collapse(space, va),
+            OpKind::Touch => Op::Touch(va, access),
+            OpKind::Exit => Op::Exit(space),
+            OpKind::Reclaim => Op::Reclaim(space, va),
+            OpKind::Zap => Op::Zap(space, va),
+            OpKind::Clean => Op::Clean(space, va),
+            OpKind::Hint => Op::Hint(space, va),
+            OpKind::Age => Op::Age(space, va),
+            OpKind::Gup => Op::Gup(space, va),
+            OpKind::Move => Op::Move(space, va, to),
+            OpKind::Fork => Op::Fork(space, other),
+            OpKind::Pin => Op::Pin(space),
+            OpKind::Unpin => Op::Unpin(space),
+        }
+    }
+}
+
+/// A set of kinds of operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpSet(u32);
+
+impl OpSet {
+    /// Every kind.
+    pub const ALL: OpSet = OpSet::of(OpKind::ALL);
+
+    /// These.
+    pub const fn of(kinds: &[OpKind]) -> OpSet {
+        let (mut bits, mut i) = (0, 0);
+        while i < kinds.len() {
+            bits |= 1 << kinds[i] as u32;
+            i += 1;
+        }
+        OpSet(bits)
+    }
+
+    /// Those of either.
+    #[must_use]
+    pub const fn or(self, other: OpSet) -> OpSet {
+        OpSet(self.0 | other.0)
+    }
+
+    /// Whether it has this kind.
+    pub const fn has(self, kind: OpKind) -> bool {
+        self.0 >> kind as u32 & 1 != 0
     }
 }
 
@@ -137,39 +275,117 @@ impl Op {
             Op::Collapse(..) => OpKind::Collapse,
             Op::Touch(..) => OpKind::Touch,
             Op::Exit(_) => OpKind::Exit,
+            Op::Reclaim(..) => OpKind::Reclaim,
+            Op::Zap(..) => OpKind::Zap,
+            Op::Clean(..) => OpKind::Clean,
+            Op::Hint(..) => OpKind::Hint,
+            Op::Age(..) => OpKind::Age,
+            Op::Gup(..) => OpKind::Gup,
+            Op::Move(..) => OpKind::Move,
+            Op::Fork(..) => OpKind::Fork,
+            Op::Pin(_) => OpKind::Pin,
+            Op::Unpin(_) => OpKind::Unpin,
         }
     }
 
-    /// The space it names, if it names one (`touch` means the loaded one).
-    pub fn space(self) -> Option<Space> {
+    /// The space that it works on, if it names one (`touch` means the loaded one).
+    pub fn space(mut self) -> Option<Space> {
+        self.space_mut().copied()
+    }
+
+    /// That, to be changed.
+    pub fn space_mut(&mut self) -> Option<&mut Space> {
         match self {
-            Op::Switch(s) | Op::Exit(s) => Some(s),
-            Op::Map(s, _)
-            | Op::Unmap(s, _)
-            | Op::Protect(s, _, _)
-            | Op::Remap(s, _)
-            | Op::Split(s, _)
-            | Op::Collapse(s, _) => Some(s),
             Op::SchedOut | Op::Touch(..) => None,
+            Op::Switch(space)
+            | Op::Exit(space)
+            | Op::Pin(space)
+            | Op::Unpin(space)
+            | Op::Fork(space, _)
+            | Op::Move(space, ..)
+            | Op::Protect(space, ..)
+            | Op::Map(space, _)
+            | Op::Unmap(space, _)
+            | Op::Remap(space, _)
+            | Op::Split(space, _)
+            | Op::Collapse(space, _)
+            | Op::Reclaim(space, _)
+            | Op::Zap(space, _)
+            | Op::Clean(space, _)
+            | Op::Hint(space, _)
+            | Op::Age(space, _)
+            | Op::Gup(space, _) => Some(space),
+        }
+    }
+
+    /// The space that it copies to.
+    pub fn other_space(mut self) -> Option<Space> {
+        self.other_space_mut().copied()
+    }
+
+    /// That, to be changed.
+    pub fn other_space_mut(&mut self) -> Option<&mut Space> {
+        match self {
+            Op::Fork(_, other) => Some(other),
+            _ => None,
+        }
+    }
+
+    /// The address that it is about.
+    pub fn va(mut self) -> Option<Va> {
+        self.va_mut().copied()
+    }
+
+    /// That, to be changed.
+    pub fn va_mut(&mut self) -> Option<&mut Va> {
+        match self {
+            Op::Switch(_) | Op::SchedOut | Op::Exit(_) | Op::Fork(..) => None,
+            Op::Pin(_) | Op::Unpin(_) => None,
+            Op::Touch(va, _)
+            | Op::Move(_, va, _)
+            | Op::Protect(_, va, _)
+            | Op::Map(_, va)
+            | Op::Unmap(_, va)
+            | Op::Remap(_, va)
+            | Op::Split(_, va)
+            | Op::Collapse(_, va)
+            | Op::Reclaim(_, va)
+            | Op::Zap(_, va)
+            | Op::Clean(_, va)
+            | Op::Hint(_, va)
+            | Op::Age(_, va)
+            | Op::Gup(_, va) => Some(va),
+        }
+    }
+
+    /// The address that it moves something to.
+    pub fn to(mut self) -> Option<Va> {
+        self.to_mut().copied()
+    }
+
+    /// That, to be changed.
+    pub fn to_mut(&mut self) -> Option<&mut Va> {
+        match self {
+            Op::Move(_, _, to) => Some(to),
+            _ => None,
         }
     }
 }
 
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.kind().name();
-        match *self {
-            Op::SchedOut => f.write_str(name),
-            Op::Switch(s) | Op::Exit(s) => write!(f, "{name} {s}"),
-            Op::Map(s, va)
-            | Op::Unmap(s, va)
-            | Op::Remap(s, va)
-            | Op::Split(s, va)
-            | Op::Collapse(s, va) => write!(f, "{name} {s} {va:#x}"),
-            Op::Protect(s, va, Prot::Ro) => write!(f, "{name} {s} {va:#x} ro"),
-            Op::Protect(s, va, Prot::Rw) => write!(f, "{name} {s} {va:#x} rw"),
-            Op::Touch(va, Access::Read) => write!(f, "{name} {va:#x}"),
-            Op::Touch(va, Access::Write) => write!(f, "{name} {va:#x} write"),
+        f.write_str(self.kind().name())?;
+        for space in [self.space(), self.other_space()].into_iter().flatten() {
+            write!(f, " {space}")?;
+        }
+        for va in [self.va(), self.to()].into_iter().flatten() {
+            write!(f, " {va:#x}")?;
+        }
+        match self {
+            Op::Protect(_, _, Prot::Ro) => f.write_str(" ro"),
+            Op::Protect(_, _, Prot::Rw) => f.write_str(" rw"),
+            Op::Touch(_, Access::Write) => f.write_str(" write"),
+            _ => Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the judge knows of a run: who runs where, what is in flight, what is still owed.
 
-use crate::reference::Reference;
+use crate::reference::{Reference, pages_of};
 use crate::summary::Summary;
 use shootdown_machine::arm64::{Desc, Scope, Share, Stage, Tlbi, Ttl};
 use shootdown_machine::{
@@ -129,6 +129,8 @@ impl Facts {
                     running.life = space;
                 }
             }
+            Event::Faulting { space, va, .. } => self.reference.begin_fault(space, va),
+            Event::Faulted { space, va, .. } => self.reference.end_fault(state, space, va),
             Event::Root { space, .. } => self.reference.clear(space),
             Event::Pte {
                 cpu,
@@ -156,7 +158,7 @@ impl Facts {
         running.op = Some((op, page, state.step));
         running.disturbed = false;
         running.debts.clear();
-        let Some(space) = op.space() else {
+        if op.space().is_none() {
             // A touch: disturbed if something is in flight where it goes.
             if let Op::Touch(va, _) = op
                 && let Some(life) = running.life
@@ -165,22 +167,21 @@ impl Facts {
                 running.disturbed = !cell.settled();
             }
             return;
-        };
+        }
         let mut in_flight = [(op, page); 4];
         let mut count = 0;
         for (op, page, _) in self.cpus.iter().filter_map(|c| c.op) {
-            if op.space() == Some(space) {
+            if op.space().is_some() {
                 in_flight[count] = (op, page);
                 count += 1;
             }
         }
-        self.reference.begin(space, op, &in_flight[..count]);
-        self.summary.begin(space, op);
-        let pages = crate::reference::pages_of(op);
+        self.reference.begin(op, &in_flight[..count]);
+        self.summary.begin(op);
         for other in &mut self.cpus {
             if let Some((Op::Touch(va, _), ..)) = other.op
-                && other.life.is_some_and(|l| l.space == space)
-                && pages.contains(&((va / PAGE) as usize))
+                && let Some(life) = other.life
+                && pages_of(op).any(|at| at == (life.space, (va / PAGE) as usize))
             {
                 other.disturbed = true;
             }
@@ -190,9 +191,8 @@ impl Facts {
     fn end(&mut self, state: &State, cpu: u8, index: u8, op: Op, page: u16, done: Done) {
         let running = &mut self.cpus[cpu as usize];
         let begun = running.op.take().map_or(0, |(_, _, begun)| begun);
-        let Some(space) = op.space() else { return };
-        self.wrong = self.reference.end(state, space, op, page, done, begun);
-        self.summary.end(space, op, cpu, index, done);
+        self.wrong = self.reference.end(state, op, page, done, begun);
+        self.summary.end(op, cpu, index, done);
     }
 
     /// A store that takes something away from a space's live tables is owed a TLBI. Of other

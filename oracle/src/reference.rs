@@ -99,6 +99,23 @@ impl Cell {
                 .any(|v| v.page == Some(page) && v.writable)
     }
 
+    /// One that was in flight has returned. After the last of them the tables say what is so;
+    /// whether that could be.
+    fn close(&mut self, (page, writable): (Option<Page>, bool), since: u32) -> bool {
+        self.in_flight -= 1;
+        if self.in_flight > 0 {
+            return true;
+        }
+        let known = |v: &Value| (v.page, v.writable) == (page, writable);
+        let possible = self.wild || self.values().iter().any(known);
+        *self = Cell::only(Value {
+            page,
+            writable,
+            since,
+        });
+        possible
+    }
+
     /// Whether nothing is in flight.
     pub fn settled(&self) -> bool {
         self.in_flight == 0
@@ -124,16 +141,31 @@ pub fn slot_of(va: Va) -> usize {
     (va / PAGE) as usize / BLOCK_PAGES * BLOCK_PAGES
 }
 
-/// The pages whose mapping an operation may change.
-pub fn pages_of(op: Op) -> core::ops::Range<usize> {
-    match op {
-        Op::Map(_, va) | Op::Unmap(_, va) | Op::Remap(_, va) => {
-            let page = (va / PAGE) as usize;
-            page..page + 1
-        }
-        Op::Protect(_, va, _) | Op::Collapse(_, va) => slot_of(va)..slot_of(va) + BLOCK_PAGES,
-        _ => 0..0,
-    }
+/// The pages whose mapping an operation may change, each with its space.
+pub fn pages_of(op: Op) -> impl Iterator<Item = (Space, usize)> {
+    let page = |va: Va| (va / PAGE) as usize..(va / PAGE) as usize + 1;
+    let slot = |va: Va| slot_of(va)..slot_of(va) + BLOCK_PAGES;
+    let none = (Space(0), 0..0);
+    let (one, two) = match op {
+        Op::Map(space, va)
+        | Op::Unmap(space, va)
+        | Op::Remap(space, va)
+        | Op::Reclaim(space, va)
+        | Op::Zap(space, va)
+        | Op::Hint(space, va) => ((space, page(va)), none),
+        Op::Protect(space, va, _) | Op::Collapse(space, va) => ((space, slot(va)), none),
+        Op::Move(space, va, to) => ((space, slot(va)), (space, slot(to))),
+        Op::Fork(space, child) => ((space, 0..PAGES), (child, 0..PAGES)),
+        _ => (none.clone(), none),
+    };
+    let each = |(space, pages): (Space, core::ops::Range<usize>)| pages.map(move |p| (space, p));
+    each(one).chain(each(two))
+}
+
+/// Whether an operation takes what it makes of one page from another page or another space.
+/// While such a one is in flight, nothing is known of its pages.
+fn takes_from_elsewhere(op: Op) -> bool {
+    matches!(op, Op::Move(..) | Op::Fork(..) | Op::Hint(..))
 }
 
 impl Reference {
@@ -173,17 +205,21 @@ impl Reference {
 
     /// An operation begins; `in_flight`: it and all others that have begun on that space and
     /// not returned, each with the first page it may create.
-    pub fn begin(&mut self, space: Space, op: Op, in_flight: &[(Op, u16)]) {
-        for page in pages_of(op) {
+    pub fn begin(&mut self, op: Op, in_flight: &[(Op, u16)]) {
+        for (space, page) in pages_of(op) {
             let cell = self.cell_mut(space, page);
             cell.in_flight += 1;
+            if takes_from_elsewhere(op) {
+                cell.wild = true;
+                continue;
+            }
             // Any of them may act on what any other makes.
             let mut before = 0;
             while before != cell.len {
                 before = cell.len;
                 for (op, fresh) in in_flight
                     .iter()
-                    .filter(|(op, _)| pages_of(*op).contains(&page))
+                    .filter(|(op, _)| pages_of(*op).any(|at| at == (space, page)))
                 {
                     for i in 0..cell.len as usize {
                         if let Some(new) = changed(cell.values[i], *op, page, *fresh) {
@@ -200,34 +236,36 @@ impl Reference {
     pub fn end(
         &mut self,
         state: &State,
-        space: Space,
         op: Op,
         fresh: u16,
         done: Done,
         begun: u32,
     ) -> Option<(Va, Option<Page>)> {
         let mut wrong = None;
-        for page in pages_of(op) {
+        for (space, page) in pages_of(op) {
             let va = page as u64 * PAGE;
             let truth = mapped(state, space, va);
             let cell = self.cell_mut(space, page);
-            cell.in_flight -= 1;
             narrow(cell, op, page, fresh, done, begun, truth.0);
-            if cell.in_flight == 0 {
-                let known =
-                    cell.wild || cell.values().iter().any(|v| (v.page, v.writable) == truth);
-                if !known {
-                    wrong = wrong.or(Some((va, truth.0)));
-                }
-                let (page, writable) = truth;
-                *cell = Cell::only(Value {
-                    page,
-                    writable,
-                    since: state.step,
-                });
+            if !cell.close(truth, state.step) {
+                wrong = wrong.or(Some((va, truth.0)));
             }
         }
         wrong
+    }
+
+    /// A fault handler that may change the mapping of a page begins.
+    pub fn begin_fault(&mut self, space: Space, va: Va) {
+        let cell = self.cell_mut(space, (va / PAGE) as usize % PAGES);
+        cell.in_flight += 1;
+        cell.wild = true;
+    }
+
+    /// It returns.
+    pub fn end_fault(&mut self, state: &State, space: Space, va: Va) {
+        let truth = mapped(state, space, va);
+        let cell = self.cell_mut(space, (va / PAGE) as usize % PAGES);
+        cell.close(truth, state.step);
     }
 }
 
@@ -241,7 +279,7 @@ fn changed(old: Value, op: Op, page: usize, fresh: u16) -> Option<Value> {
             since,
         }),
         (Op::Map(..), Some(_)) | (_, None) => None,
-        (Op::Unmap(..), _) => Some(Value {
+        (Op::Unmap(..) | Op::Reclaim(..) | Op::Zap(..), _) => Some(Value {
             page: None,
             writable: false,
             since,
@@ -289,8 +327,9 @@ fn narrow(
             },
     );
     match (op, done) {
-        (Op::Unmap(..), Done::Yes) => cell.retain(|v| v.page.is_none() || !before(v)),
-        (Op::Unmap(..), _) => {}
+        (Op::Unmap(..) | Op::Reclaim(..) | Op::Zap(..), Done::Yes) => {
+            cell.retain(|v| v.page.is_none() || !before(v));
+        }
         (Op::Map(..) | Op::Remap(..), Done::Yes) => {
             cell.retain(|v| v.page == Some(made) || !before(v));
         }
@@ -619,6 +658,55 @@ mod tests {
             });
             assert_eq!(broken, (!dbm).then_some("matches-reference"), "{store}");
         }
+    }
+
+    #[test]
+    fn a_page_that_is_reclaimed_or_thrown_away_is_gone() {
+        for op in [Op::Reclaim(A, VA), Op::Zap(A, VA)] {
+            for (to, want) in [
+                (None, None),
+                (Some((old_page(), true)), Some("matches-reference")),
+            ] {
+                let broken = stage1(private(), async |s| {
+                    let pte = s.pte(A, VA);
+                    s.begin(s.c0, op);
+                    assert!(allows(s, None) && allows(s, Some((old_page(), true))));
+                    set(s, pte, to);
+                    s.end(s.c0, op, Done::Yes);
+                });
+                assert_eq!(broken, want, "{op} {to:?}");
+            }
+        }
+    }
+
+    /// What a move takes from elsewhere is believed when it returns, and only then known.
+    #[test]
+    fn a_page_that_moves_is_unknown_until_it_has() {
+        let op = Op::Move(A, VA, 0x9000);
+        let broken = stage1(private(), async |s| {
+            let (from, page) = (s.pte(A, VA), Some((old_page(), true)));
+            s.begin(s.c0, op);
+            assert!(allows(s, None) && allows(s, page) && allows(s, Some((fresh(1), true))));
+            set(s, from, None);
+            s.end(s.c0, op, Done::Yes);
+            assert!(exactly(s, None));
+        });
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn a_fault_handler_may_change_its_page_while_it_runs_and_no_longer() {
+        let broken = stage1(private(), async |s| {
+            let pte = s.pte(A, VA);
+            let fault = |begin| s.fault(s.c0, A, VA, begin);
+            fault(true);
+            assert!(allows(s, Some((fresh(0), true))));
+            set(s, pte, Some((fresh(0), true)));
+            fault(false);
+            assert!(exactly(s, Some((fresh(0), true))));
+            assert!(!allows(s, Some((old_page(), true))));
+        });
+        assert_eq!(broken, None);
     }
 
     #[test]

@@ -189,6 +189,16 @@ impl Scene<'_> {
         });
     }
 
+    /// A fault handler that may change a mapping begins, or returns.
+    pub fn fault(&self, cpu: Cpu<'_>, space: Space, va: Va, begins: bool) {
+        let cpu = cpu.id();
+        self.emit(if begins {
+            Event::Faulting { cpu, space, va }
+        } else {
+            Event::Faulted { cpu, space, va }
+        });
+    }
+
     /// The CPU goes into the switch code.
     pub fn switching(&self, cpu: Cpu<'_>) {
         let (cpu, space, switching) = (cpu.id(), None, true);

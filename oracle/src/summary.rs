@@ -7,7 +7,7 @@
 //! is not agreement, and counted apart.
 
 use crate::reference::{mapped, slot_of};
-use shootdown_machine::{BLOCK_PAGES, Done, Op, PAGE, PAGES, Space, State};
+use shootdown_machine::{BLOCK_PAGES, Done, Op, PAGE, PAGES, Space, State, Va};
 
 const SLOTS: usize = PAGES / BLOCK_PAGES;
 
@@ -41,20 +41,21 @@ fn mix(hash: u64, value: u64) -> u64 {
         .rotate_left(29)
 }
 
-fn slots_of(op: Op) -> core::ops::Range<usize> {
-    match op {
-        Op::Map(_, va)
-        | Op::Unmap(_, va)
-        | Op::Protect(_, va, _)
-        | Op::Remap(_, va)
-        | Op::Split(_, va)
-        | Op::Collapse(_, va) => {
-            let slot = slot_of(va) / BLOCK_PAGES;
-            slot..slot + 1
+/// The slots that an operation works on, each with its space.
+fn slots_of(op: Op) -> impl Iterator<Item = (Space, usize)> {
+    let slot = |va: Va| slot_of(va) / BLOCK_PAGES..slot_of(va) / BLOCK_PAGES + 1;
+    let none = (Space(0), 0..0);
+    let (one, two) = match (op, op.space(), op.va()) {
+        (Op::Exit(space), ..) => ((space, 0..SLOTS), none),
+        (Op::Fork(space, child), ..) => ((space, 0..SLOTS), (child, 0..SLOTS)),
+        (Op::Move(space, va, to), ..) if slot(va) != slot(to) => {
+            ((space, slot(va)), (space, slot(to)))
         }
-        Op::Exit(_) => 0..SLOTS,
-        _ => 0..0,
-    }
+        (_, Some(space), Some(va)) => ((space, slot(va)), none),
+        _ => (none.clone(), none),
+    };
+    let each = |(space, slots): (Space, core::ops::Range<usize>)| slots.map(move |s| (space, s));
+    each(one).chain(each(two))
 }
 
 impl Summary {
@@ -62,15 +63,17 @@ impl Summary {
         *self = Summary::default();
     }
 
-    pub(crate) fn begin(&mut self, space: Space, op: Op) {
-        for slot in &mut self.slots[space.0 as usize][slots_of(op)] {
+    pub(crate) fn begin(&mut self, op: Op) {
+        for (space, slot) in slots_of(op) {
+            let slot = &mut self.slots[space.0 as usize][slot];
             slot.overlapped |= slot.in_flight > 0;
             slot.in_flight += 1;
         }
     }
 
-    pub(crate) fn end(&mut self, space: Space, op: Op, cpu: u8, index: u8, done: Done) {
-        for slot in &mut self.slots[space.0 as usize][slots_of(op)] {
+    pub(crate) fn end(&mut self, op: Op, cpu: u8, index: u8, done: Done) {
+        for (space, slot) in slots_of(op) {
+            let slot = &mut self.slots[space.0 as usize][slot];
             slot.in_flight -= 1;
             slot.order = mix(slot.order, (cpu as u64) << 8 | index as u64 | 1 << 16);
             slot.results = mix(slot.results, done as u64 + 1);
@@ -143,8 +146,8 @@ mod tests {
         let mut summary = Summary::default();
         for did in did {
             match *did {
-                Did::Begin(op) => summary.begin(op.space().unwrap(), op),
-                Did::End(cpu, op, done) => summary.end(op.space().unwrap(), op, cpu, 0, done),
+                Did::Begin(op) => summary.begin(op),
+                Did::End(cpu, op, done) => summary.end(op, cpu, 0, done),
             }
         }
         summary

@@ -95,13 +95,16 @@ pub trait Variant: Sized + 'static {
     /// What it follows.
     const SOURCE: Source;
     /// The operations it implements. Others do nothing.
-    const OPS: &'static [OpKind] = OpKind::ALL;
+    const OPS: &'static [OpKind] = OpKind::BASIC;
     /// The defects it can be built with.
     const DEFECTS: &'static [Defect] = &[];
     /// Places that the committed corpus must reach (`Cpu::goal`).
     const GOALS: &'static [&'static str] = &[];
     /// What its tags mean.
     const TAGGING: Tagging = Tagging::Global;
+    /// Its fault handler may change what an address maps to, as copy-on-write does. While it is
+    /// at work, nothing is known of that page.
+    const FAULTS_MAP: bool = false;
     /// Planted to be found: not part of the sound set.
     const CANARY: bool = false;
 
@@ -132,6 +135,47 @@ pub trait Variant: Sized + 'static {
     /// Tears the space down and gives its letter a new one.
     async fn exit(&self, cpu: Cpu<'_>, space: Space) -> Done;
 
+    /// Unmaps a page with its flush put off to the end of the batch, then frees it.
+    async fn reclaim(&self, _cpu: Cpu<'_>, _space: Space, _va: Va) -> Done {
+        Done::No
+    }
+    /// Throws a page away, with others at work on the same tables.
+    async fn zap(&self, _cpu: Cpu<'_>, _space: Space, _va: Va) -> Done {
+        Done::No
+    }
+    /// Makes a page clean and write-protects it, to be written back.
+    async fn clean(&self, _cpu: Cpu<'_>, _space: Space, _va: Va) -> Done {
+        Done::No
+    }
+    /// Takes all access to a page away until the next access faults.
+    async fn hint(&self, _cpu: Cpu<'_>, _space: Space, _va: Va) -> Done {
+        Done::No
+    }
+    /// Clears a page's access flag.
+    async fn age(&self, _cpu: Cpu<'_>, _space: Space, _va: Va) -> Done {
+        Done::No
+    }
+    /// Reads a page by a lockless walk in software.
+    async fn gup(&self, _cpu: Cpu<'_>, _space: Space, _va: Va) -> Done {
+        Done::No
+    }
+    /// Moves a page, or a table of them, to another address.
+    async fn mremap(&self, _cpu: Cpu<'_>, _space: Space, _va: Va, _to: Va) -> Done {
+        Done::No
+    }
+    /// Copies a space to an empty one.
+    async fn fork(&self, _cpu: Cpu<'_>, _space: Space, _child: Space) -> Done {
+        Done::No
+    }
+    /// Keeps the space's tag over rollovers.
+    async fn pin(&self, _cpu: Cpu<'_>, _space: Space) -> Done {
+        Done::No
+    }
+    /// Gives the tag back.
+    async fn unpin(&self, _cpu: Cpu<'_>, _space: Space) -> Done {
+        Done::No
+    }
+
     /// Goes to the user or the guest.
     async fn enter(&self, _cpu: Cpu<'_>, _space: Space) {}
     /// Comes back.
@@ -139,6 +183,18 @@ pub trait Variant: Sized + 'static {
     /// Handles an access that did not succeed; whether to try it again.
     async fn fault(&self, cpu: Cpu<'_>, space: Space, va: Va, access: Access, why: Outcome)
     -> bool;
+    /// Handles such an access where [`FAULTS_MAP`](Self::FAULTS_MAP); `page` names a copy.
+    async fn fault_in(
+        &self,
+        cpu: Cpu<'_>,
+        space: Space,
+        va: Va,
+        access: Access,
+        why: Outcome,
+        _page: Page,
+    ) -> bool {
+        self.fault(cpu, space, va, access, why).await
+    }
     /// Handles an IPI.
     async fn ipi(&self, _cpu: Cpu<'_>, _message: u64) {}
 }

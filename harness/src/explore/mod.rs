@@ -176,7 +176,7 @@ pub fn try_one(
     fixed: Fixed,
     rng: &mut Rng,
 ) -> (Scenario, Option<Found>, u64) {
-    let mut scenario = generate(rng);
+    let mut scenario = generate(rng, Subject::ops(subjects));
     fixed.apply(&mut scenario);
     let mut steps = 0;
     if let Some(mut scheduler) = strategy.scheduler(rng, &scenario.machine) {

@@ -9,7 +9,7 @@ use super::words::Word;
 use super::{MAX_OPS, MAX_SLOTS, Scenario, Slot, Stop, parse_lenient};
 use arbitrary::{Arbitrary, Result, Unstructured};
 use shootdown_machine::arm64::Granule;
-use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, PAGE, PAGES};
+use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, Operands, PAGE, PAGES};
 use shootdown_machine::{Pick, Prot, Space, Switches, Va};
 
 /// A scenario from any bytes: the repaired text if they are one, else whatever
@@ -103,23 +103,19 @@ fn op(u: &mut Unstructured<'_>, machine: &Config) -> Op {
     let va = va(place);
     let flag = kind & 0x80 != 0;
     // Twice as many numbers mean a switch or a touch as anything else.
-    let kind = match kind & 15 {
-        n @ 0..10 => pick::<OpKind>(n),
-        10..13 => OpKind::Switch,
+    let kind = match kind & 31 {
+        n if usize::from(n) < OpKind::ALL.len() => pick::<OpKind>(n),
+        n if n % 2 == 0 => OpKind::Switch,
         _ => OpKind::Touch,
     };
-    match kind {
-        OpKind::Switch => Op::Switch(space),
-        OpKind::SchedOut => Op::SchedOut,
-        OpKind::Map => Op::Map(space, va),
-        OpKind::Unmap => Op::Unmap(space, va),
-        OpKind::Protect => Op::Protect(space, va, if flag { Prot::Rw } else { Prot::Ro }),
-        OpKind::Remap => Op::Remap(space, va),
-        OpKind::Split => Op::Split(space, va),
-        OpKind::Collapse => Op::Collapse(space, va),
-        OpKind::Touch => Op::Touch(va, if flag { Access::Write } else { Access::Read }),
-        OpKind::Exit => Op::Exit(space),
-    }
+    kind.with(&Operands {
+        space,
+        other: Space((place & 15) % machine.spaces),
+        va,
+        to: self::va(place ^ place >> 4),
+        prot: if flag { Prot::Rw } else { Prot::Ro },
+        access: if flag { Access::Write } else { Access::Read },
+    })
 }
 
 fn slot(u: &mut Unstructured<'_>, machine: &Config) -> Slot {

@@ -9,13 +9,15 @@ use super::words::Word;
 use super::{MAX_OPS, MAX_STALE, Scenario, Slot, Stop};
 use fastrand::Rng;
 use shootdown_machine::arm64::Granule;
-use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, PAGE, PAGES};
+use shootdown_machine::{
+    Access, Bbm, Config, Domain, Memory, Op, OpKind, OpSet, Operands, PAGE, PAGES,
+};
 use shootdown_machine::{Pick, Prot, Space, Switches, Va};
 
-/// A random scenario for every sound variant.
-pub fn generate(rng: &mut Rng) -> Scenario {
+/// A random scenario, of these kinds of operation.
+pub fn generate(rng: &mut Rng, ops: OpSet) -> Scenario {
     let machine = machine(rng);
-    let swarm = Swarm::new(rng, &machine);
+    let swarm = Swarm::new(rng, &machine, ops);
     let mut scenario = Scenario {
         machine,
         programs: swarm.programs(rng),
@@ -27,8 +29,8 @@ pub fn generate(rng: &mut Rng) -> Scenario {
 }
 
 /// Random programs for a machine, for a scheduler that decides as it goes.
-pub fn programs(rng: &mut Rng, machine: &Config) -> Vec<Vec<Op>> {
-    Swarm::new(rng, machine).programs(rng)
+pub fn programs(rng: &mut Rng, machine: &Config, ops: OpSet) -> Vec<Vec<Op>> {
+    Swarm::new(rng, machine, ops).programs(rng)
 }
 
 /// Whether something of this probability happens.
@@ -106,10 +108,11 @@ pub(super) struct Swarm {
 }
 
 impl Swarm {
-    pub(super) fn new(rng: &mut Rng, machine: &Config) -> Swarm {
+    pub(super) fn new(rng: &mut Rng, machine: &Config, kinds: OpSet) -> Swarm {
         let mut ops = [0; OpKind::ALL.len()];
         let keep = rng.u32(30..=70);
-        for (weight, kind) in ops.iter_mut().zip(OpKind::ALL) {
+        let mine = |(_, kind): &(_, &OpKind)| kinds.has(**kind);
+        for (weight, kind) in ops.iter_mut().zip(OpKind::ALL).filter(mine) {
             let kept = match kind {
                 OpKind::Switch => 100,
                 OpKind::Touch => 90,
@@ -159,14 +162,14 @@ impl Swarm {
     }
 
     /// One that is fond of the addresses of this scenario.
-    pub(super) fn like(rng: &mut Rng, scenario: &Scenario) -> Swarm {
-        let mut swarm = Swarm::new(rng, &scenario.machine);
+    pub(super) fn like(rng: &mut Rng, scenario: &Scenario, ops: OpSet) -> Swarm {
+        let mut swarm = Swarm::new(rng, &scenario.machine, ops);
         for hot in &mut swarm.hot {
             let program = &scenario.programs[rng.usize(..scenario.programs.len())];
             if program.is_empty() || percent(rng, 20) {
                 continue;
             }
-            if let Some(va) = va_of(&program[rng.usize(..program.len())]) {
+            if let Some(va) = program[rng.usize(..program.len())].va() {
                 *hot = va;
             }
         }
@@ -214,30 +217,26 @@ impl Swarm {
         let kind = OpKind::ALL[weighted(rng, &self.ops)];
         let other = Space(rng.u8(..self.spaces));
         let space = if percent(rng, 60) { loaded } else { other };
-        match kind {
-            OpKind::Switch => self.switch(rng, loaded),
-            OpKind::SchedOut => Op::SchedOut,
-            OpKind::Map => {
-                // A hot page can be mapped once it was unmapped, others at once.
-                let va = if percent(rng, 50) {
-                    self.va(rng)
-                } else {
-                    page(rng, 0..PAGES)
-                };
-                Op::Map(space, va)
-            }
-            OpKind::Unmap => Op::Unmap(space, self.va(rng)),
-            OpKind::Protect => {
-                // Pages begin writable, so read-only is the change to make first.
-                let prot = if percent(rng, 65) { Prot::Ro } else { Prot::Rw };
-                Op::Protect(space, self.va(rng), prot)
-            }
-            OpKind::Remap => Op::Remap(space, self.va(rng)),
-            OpKind::Split => Op::Split(space, self.block_va(rng)),
-            OpKind::Collapse => Op::Collapse(space, self.block_va(rng)),
-            OpKind::Touch => Op::Touch(self.va(rng), access(rng)),
-            OpKind::Exit => Op::Exit(space),
-        }
+        let va = match kind {
+            OpKind::Switch => return self.switch(rng, loaded),
+            // A hot page can be mapped once it was unmapped, others at once.
+            OpKind::Map if percent(rng, 50) => page(rng, 0..PAGES),
+            OpKind::Split | OpKind::Collapse => self.block_va(rng),
+            _ => self.va(rng),
+        };
+        kind.with(&Operands {
+            space,
+            other: Space(rng.u8(..self.spaces)),
+            va,
+            to: if percent(rng, 50) {
+                self.va(rng)
+            } else {
+                page(rng, 0..PAGES)
+            },
+            // Pages begin writable, so read-only is the change to make first.
+            prot: if percent(rng, 65) { Prot::Ro } else { Prot::Rw },
+            access: access(rng),
+        })
     }
 
     /// A switch to another space than the loaded one.
@@ -378,19 +377,5 @@ pub(super) fn access(rng: &mut Rng) -> Access {
         Access::Write
     } else {
         Access::Read
-    }
-}
-
-/// The address that an operation is about.
-pub(super) fn va_of(op: &Op) -> Option<Va> {
-    match *op {
-        Op::Switch(_) | Op::SchedOut | Op::Exit(_) => None,
-        Op::Map(_, va)
-        | Op::Unmap(_, va)
-        | Op::Protect(_, va, _)
-        | Op::Remap(_, va)
-        | Op::Split(_, va)
-        | Op::Collapse(_, va)
-        | Op::Touch(va, _) => Some(va),
     }
 }

@@ -22,6 +22,16 @@ fn op_kind(word: &[u8]) -> Option<OpKind> {
         b"collapse" => OpKind::Collapse,
         b"touch" => OpKind::Touch,
         b"exit" => OpKind::Exit,
+        b"reclaim" => OpKind::Reclaim,
+        b"zap" => OpKind::Zap,
+        b"clean" => OpKind::Clean,
+        b"hint" => OpKind::Hint,
+        b"age" => OpKind::Age,
+        b"gup" => OpKind::Gup,
+        b"move" => OpKind::Move,
+        b"fork" => OpKind::Fork,
+        b"pin" => OpKind::Pin,
+        b"unpin" => OpKind::Unpin,
         _ => return None,
     })
 }
@@ -63,6 +73,16 @@ impl<'a> Parser<'a> {
             OpKind::Collapse => Op::Collapse(self.space()?, self.va()?),
             OpKind::Touch => Op::Touch(self.va()?, self.access()?),
             OpKind::Exit => Op::Exit(self.space()?),
+            OpKind::Reclaim => Op::Reclaim(self.space()?, self.va()?),
+            OpKind::Zap => Op::Zap(self.space()?, self.va()?),
+            OpKind::Clean => Op::Clean(self.space()?, self.va()?),
+            OpKind::Hint => Op::Hint(self.space()?, self.va()?),
+            OpKind::Age => Op::Age(self.space()?, self.va()?),
+            OpKind::Gup => Op::Gup(self.space()?, self.va()?),
+            OpKind::Move => Op::Move(self.space()?, self.va()?, self.va()?),
+            OpKind::Fork => Op::Fork(self.space()?, self.space()?),
+            OpKind::Pin => Op::Pin(self.space()?),
+            OpKind::Unpin => Op::Unpin(self.space()?),
         };
         self.out.programs[cpu].push(op);
         Some(())

@@ -7,17 +7,17 @@ mod slots;
 use super::Scenario;
 use super::generate::{machine, percent, weighted};
 use fastrand::Rng;
-use shootdown_machine::Switches;
+use shootdown_machine::{OpSet, Switches};
 
-/// Changes one to four things about a scenario. The result is valid; it keeps its
+/// Changes one to four things about a scenario; new operations are of these kinds. The result is valid; it keeps its
 /// variants, has its switches off, and expects nothing any more.
-pub fn mutate(scenario: &mut Scenario, rng: &mut Rng) {
+pub fn mutate(scenario: &mut Scenario, rng: &mut Rng, ops: OpSet) {
     scenario.repair();
     for _ in 0..rng.u32(1..=4) {
         // Some mutations find nothing to change; then it is another one's turn.
         for _ in 0..8 {
             let (_, mutation) = MUTATIONS[weighted(rng, &WEIGHTS)];
-            if mutation(scenario, rng) {
+            if mutation(scenario, rng, ops) {
                 break;
             }
         }
@@ -64,7 +64,7 @@ fn finish(scenario: &mut Scenario) {
 
 /// Changes a valid scenario; `false` if there was nothing to change. What it leaves
 /// may need repair.
-pub(super) type Mutation = fn(&mut Scenario, &mut Rng) -> bool;
+pub(super) type Mutation = fn(&mut Scenario, &mut Rng, OpSet) -> bool;
 
 /// Every mutation and how often it is chosen.
 pub(super) const MUTATIONS: [(u32, Mutation); 21] = [
@@ -101,7 +101,7 @@ const WEIGHTS: [u32; MUTATIONS.len()] = {
     weights
 };
 
-fn change_machine(s: &mut Scenario, rng: &mut Rng) -> bool {
+fn change_machine(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let before = s.machine;
     let new = machine(rng);
     match rng.u32(..6) {
@@ -117,7 +117,7 @@ fn change_machine(s: &mut Scenario, rng: &mut Rng) -> bool {
     s.machine != before
 }
 
-fn reroll_machine(s: &mut Scenario, rng: &mut Rng) -> bool {
+fn reroll_machine(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let before = s.machine;
     s.machine = machine(rng);
     s.repair();

@@ -162,26 +162,19 @@ fn choice(out: &mut Vec<u8>, choice: &Choice) {
 
 fn op(out: &mut Vec<u8>, op: Op) {
     out.extend_from_slice(op.kind().name().as_bytes());
-    if let Some(space) = op.space() {
+    for space in [op.space(), op.other_space()].into_iter().flatten() {
         out.extend_from_slice(&[b' ', b'A' + space.0]);
     }
+    for va in [op.va(), op.to()].into_iter().flatten() {
+        address(out, va);
+    }
     match op {
-        Op::Switch(_) | Op::SchedOut | Op::Exit(_) => {}
-        Op::Map(_, va)
-        | Op::Unmap(_, va)
-        | Op::Remap(_, va)
-        | Op::Split(_, va)
-        | Op::Collapse(_, va)
-        | Op::Touch(va, Access::Read) => address(out, va),
-        Op::Protect(_, va, prot) => {
-            address(out, va);
+        Op::Protect(_, _, prot) => {
             out.push(b' ');
             out.extend_from_slice(prot.word().as_bytes());
         }
-        Op::Touch(va, Access::Write) => {
-            address(out, va);
-            out.extend_from_slice(b" write");
-        }
+        Op::Touch(_, Access::Write) => out.extend_from_slice(b" write"),
+        _ => {}
     }
 }
 

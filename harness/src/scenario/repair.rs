@@ -13,20 +13,10 @@ fn fit_va(va: &mut Va) {
 
 fn fit_op(op: &mut Op, spaces: u8) {
     let fit_space = |space: &mut Space| space.0 %= spaces;
-    match op {
-        Op::Switch(space) | Op::Exit(space) => fit_space(space),
-        Op::Map(space, va)
-        | Op::Unmap(space, va)
-        | Op::Protect(space, va, _)
-        | Op::Remap(space, va)
-        | Op::Split(space, va)
-        | Op::Collapse(space, va) => {
-            fit_space(space);
-            fit_va(va);
-        }
-        Op::Touch(va, _) => fit_va(va),
-        Op::SchedOut => {}
-    }
+    op.space_mut().map(fit_space);
+    op.other_space_mut().map(fit_space);
+    op.va_mut().map(fit_va);
+    op.to_mut().map(fit_va);
 }
 
 fn fit_stop(stop: &mut Stop) {

@@ -64,10 +64,11 @@ mod tests {
             memory: Some(Memory::Arm),
             switches: Switches::default().with(Switch::Inflight, true),
         };
-        let (scenario, found) = core::iter::repeat_with(|| scenario::generate(&mut rng))
-            .take(100_000)
-            .find_map(|s| read(&mut bench, scenario::print(&s).as_bytes(), &subjects, fixed))
-            .expect("the canary is found");
+        let (scenario, found) =
+            core::iter::repeat_with(|| scenario::generate(&mut rng, Subject::ops(&subjects)))
+                .take(100_000)
+                .find_map(|s| read(&mut bench, scenario::print(&s).as_bytes(), &subjects, fixed))
+                .expect("the canary is found");
         assert_eq!(scenario.machine.memory, Memory::Arm);
         assert_eq!(scenario.machine.switches, fixed.switches);
         let saved = save_finding(&mut bench, &scenario, &found, &folder).unwrap();

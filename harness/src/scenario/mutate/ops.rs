@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mutations of programs.
 
-use super::super::generate::{Swarm, access, percent, va_of};
+use super::super::generate::{Swarm, access, percent};
 use super::super::{MAX_OPS, Scenario};
 use fastrand::Rng;
-use shootdown_machine::{Op, PAGE, Prot, Space};
+use shootdown_machine::{Op, OpSet, PAGE, Prot, Space};
 
 /// A CPU whose program is not empty, and the index of one of its operations.
 fn place(s: &Scenario, rng: &mut Rng) -> Option<(usize, usize)> {
@@ -27,8 +27,8 @@ fn loaded(program: &[Op], rng: &mut Rng, spaces: u8) -> Space {
     last.unwrap_or_else(|| Space(rng.u8(..spaces)))
 }
 
-pub(super) fn insert_op(s: &mut Scenario, rng: &mut Rng) -> bool {
-    let swarm = Swarm::like(rng, s);
+pub(super) fn insert_op(s: &mut Scenario, rng: &mut Rng, ops: OpSet) -> bool {
+    let swarm = Swarm::like(rng, s, ops);
     let cpu = rng.usize(..s.programs.len());
     let program = &mut s.programs[cpu];
     if program.len() >= MAX_OPS {
@@ -40,7 +40,7 @@ pub(super) fn insert_op(s: &mut Scenario, rng: &mut Rng) -> bool {
     true
 }
 
-pub(super) fn remove_op(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn remove_op(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let Some((cpu, at)) = place(s, rng) else {
         return false;
     };
@@ -48,8 +48,8 @@ pub(super) fn remove_op(s: &mut Scenario, rng: &mut Rng) -> bool {
     true
 }
 
-pub(super) fn replace_op(s: &mut Scenario, rng: &mut Rng) -> bool {
-    let swarm = Swarm::like(rng, s);
+pub(super) fn replace_op(s: &mut Scenario, rng: &mut Rng, ops: OpSet) -> bool {
+    let swarm = Swarm::like(rng, s, ops);
     let Some((cpu, at)) = place(s, rng) else {
         return false;
     };
@@ -58,7 +58,7 @@ pub(super) fn replace_op(s: &mut Scenario, rng: &mut Rng) -> bool {
     true
 }
 
-pub(super) fn duplicate_op(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn duplicate_op(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let Some((cpu, at)) = place(s, rng) else {
         return false;
     };
@@ -71,7 +71,7 @@ pub(super) fn duplicate_op(s: &mut Scenario, rng: &mut Rng) -> bool {
     true
 }
 
-pub(super) fn swap_ops(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn swap_ops(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let (Some((cpu, at)), Some((other, to))) = (place(s, rng), place(s, rng)) else {
         return false;
     };
@@ -80,7 +80,7 @@ pub(super) fn swap_ops(s: &mut Scenario, rng: &mut Rng) -> bool {
     a != b
 }
 
-pub(super) fn move_op(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn move_op(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let Some((cpu, at)) = place(s, rng) else {
         return false;
     };
@@ -98,81 +98,71 @@ pub(super) fn move_op(s: &mut Scenario, rng: &mut Rng) -> bool {
     true
 }
 
-pub(super) fn tweak_op(s: &mut Scenario, rng: &mut Rng) -> bool {
-    let swarm = Swarm::like(rng, s);
+pub(super) fn tweak_op(s: &mut Scenario, rng: &mut Rng, ops: OpSet) -> bool {
+    let swarm = Swarm::like(rng, s, ops);
     let Some((cpu, at)) = place(s, rng) else {
         return false;
     };
     let new_space = Space(rng.u8(..s.machine.spaces));
     let op = &mut s.programs[cpu][at];
     let before = *op;
-    let new_va = match va_of(op) {
+    let new_va = match op.va() {
         // The next page is often in the same table or block.
         Some(va) if percent(rng, 25) => va ^ PAGE,
         _ => swarm.va(rng),
     };
-    let which = rng.u32(..3);
-    match op {
-        Op::SchedOut => return false,
-        Op::Switch(space) | Op::Exit(space) => *space = new_space,
-        Op::Map(space, va)
-        | Op::Unmap(space, va)
-        | Op::Remap(space, va)
-        | Op::Split(space, va)
-        | Op::Collapse(space, va) => match which {
-            0 => *space = new_space,
-            _ => *va = new_va,
-        },
-        Op::Protect(space, va, prot) => match which {
-            0 => *space = new_space,
-            1 => *va = new_va,
-            _ => {
-                *prot = if *prot == Prot::Ro {
-                    Prot::Rw
-                } else {
-                    Prot::Ro
-                }
+    match (rng.u32(..3), &mut *op) {
+        (0, Op::Protect(_, _, prot)) => {
+            *prot = if *prot == Prot::Ro {
+                Prot::Rw
+            } else {
+                Prot::Ro
+            };
+        }
+        (0, Op::Touch(_, how)) => *how = access(rng),
+        (0, Op::Fork(_, other)) => *other = new_space,
+        (0, Op::Move(_, _, to)) => *to = new_va,
+        (1, op) if op.space().is_some() && op.va().is_some() => {
+            op.space_mut()
+                .into_iter()
+                .for_each(|space| *space = new_space);
+        }
+        (_, op) => {
+            if let Some(va) = op.va_mut() {
+                *va = new_va;
+            } else if let Some(space) = op.space_mut() {
+                *space = new_space;
             }
-        },
-        Op::Touch(va, how) => match which {
-            0 => *how = access(rng),
-            _ => *va = new_va,
-        },
+        }
     }
     *op != before
 }
 
-pub(super) fn rename_spaces(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn rename_spaces(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let (a, b) = (
         Space(rng.u8(..s.machine.spaces)),
         Space(rng.u8(..s.machine.spaces)),
     );
     let mut changed = false;
+    let mut rename = |space: &mut Space| {
+        let new = if *space == a {
+            b
+        } else if *space == b {
+            a
+        } else {
+            return;
+        };
+        changed |= *space != new;
+        *space = new;
+    };
     for op in s.programs.iter_mut().flatten() {
-        if let Op::Switch(space)
-        | Op::Exit(space)
-        | Op::Map(space, _)
-        | Op::Unmap(space, _)
-        | Op::Protect(space, _, _)
-        | Op::Remap(space, _)
-        | Op::Split(space, _)
-        | Op::Collapse(space, _) = op
-        {
-            let new = if *space == a {
-                b
-            } else if *space == b {
-                a
-            } else {
-                continue;
-            };
-            changed |= *space != new;
-            *space = new;
-        }
+        op.space_mut().map(&mut rename);
+        op.other_space_mut().map(&mut rename);
     }
     changed
 }
 
-pub(super) fn swap_cpus(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn swap_cpus(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let (a, b) = (rng.usize(..s.programs.len()), rng.usize(..s.programs.len()));
     s.programs.swap(a, b);
     s.programs[a] != s.programs[b]

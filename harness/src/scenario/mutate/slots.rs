@@ -5,12 +5,13 @@ use super::super::generate::{Swarm, any, percent};
 use super::super::words::Word;
 use super::super::{MAX_SLOTS, MAX_STALE, Scenario, Slot, Stop};
 use fastrand::Rng;
+use shootdown_machine::OpSet;
 
-pub(super) fn insert_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn insert_slot(s: &mut Scenario, rng: &mut Rng, ops: OpSet) -> bool {
     if s.schedule.len() >= MAX_SLOTS {
         return false;
     }
-    let swarm = Swarm::like(rng, s);
+    let swarm = Swarm::like(rng, s, ops);
     let at = rng.usize(..=s.schedule.len());
     let slot = swarm.slot(rng, s.schedule[..at].last());
     s.schedule.insert(at, slot);
@@ -22,13 +23,13 @@ fn slot(s: &Scenario, rng: &mut Rng) -> Option<usize> {
     (!s.schedule.is_empty()).then(|| rng.usize(..s.schedule.len()))
 }
 
-pub(super) fn remove_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn remove_slot(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let Some(at) = slot(s, rng) else { return false };
     s.schedule.remove(at);
     true
 }
 
-pub(super) fn duplicate_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn duplicate_slot(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let Some(at) = slot(s, rng) else { return false };
     if s.schedule.len() >= MAX_SLOTS {
         return false;
@@ -39,7 +40,7 @@ pub(super) fn duplicate_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
     true
 }
 
-pub(super) fn swap_slots(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn swap_slots(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let (Some(a), Some(b)) = (slot(s, rng), slot(s, rng)) else {
         return false;
     };
@@ -53,8 +54,8 @@ pub(super) fn swap_slots(s: &mut Scenario, rng: &mut Rng) -> bool {
     s.schedule[a] != s.schedule[b]
 }
 
-pub(super) fn tweak_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
-    let swarm = Swarm::like(rng, s);
+pub(super) fn tweak_slot(s: &mut Scenario, rng: &mut Rng, ops: OpSet) -> bool {
+    let swarm = Swarm::like(rng, s, ops);
     let Some(at) = slot(s, rng) else { return false };
     let cpus = s.machine.cpus;
     let before = s.schedule[at].clone();
@@ -87,14 +88,14 @@ pub(super) fn tweak_slot(s: &mut Scenario, rng: &mut Rng) -> bool {
     s.schedule[at] != before
 }
 
-pub(super) fn split_run(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn split_run(s: &mut Scenario, rng: &mut Rng, ops: OpSet) -> bool {
     let Some(at) = run(s, rng, 2) else {
         return false;
     };
     if s.schedule.len() + 2 > MAX_SLOTS {
         return false;
     }
-    let swarm = Swarm::like(rng, s);
+    let swarm = Swarm::like(rng, s, ops);
     let Slot::Run {
         cpu,
         stop: Stop::Steps(steps),
@@ -137,7 +138,7 @@ fn steps<'a>(s: &'a mut Scenario, rng: &mut Rng) -> Option<&'a mut u16> {
     }
 }
 
-pub(super) fn nudge_count(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn nudge_count(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let Some(steps) = steps(s, rng) else {
         return false;
     };
@@ -151,7 +152,7 @@ pub(super) fn nudge_count(s: &mut Scenario, rng: &mut Rng) -> bool {
     *steps != before
 }
 
-pub(super) fn change_count(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn change_count(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let Some(steps) = steps(s, rng) else {
         return false;
     };
@@ -165,14 +166,14 @@ pub(super) fn change_count(s: &mut Scenario, rng: &mut Rng) -> bool {
     *steps != before
 }
 
-pub(super) fn truncate_schedule(s: &mut Scenario, rng: &mut Rng) -> bool {
+pub(super) fn truncate_schedule(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     let Some(at) = slot(s, rng) else { return false };
     s.schedule.truncate(at);
     true
 }
 
-pub(super) fn regrow_schedule(s: &mut Scenario, rng: &mut Rng) -> bool {
-    let swarm = Swarm::like(rng, s);
+pub(super) fn regrow_schedule(s: &mut Scenario, rng: &mut Rng, ops: OpSet) -> bool {
+    let swarm = Swarm::like(rng, s, ops);
     s.schedule.truncate(rng.usize(..=s.schedule.len()));
     for _ in 0..rng.usize(1..=30) {
         if s.schedule.len() >= MAX_SLOTS {

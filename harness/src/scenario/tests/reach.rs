@@ -111,7 +111,9 @@ fn reach(most: u64, mut next: impl FnMut(u64) -> Scenario) {
 
 #[test]
 fn generation_reaches_everything() {
-    reach(500, |seed| generate(&mut Rng::with_seed(seed)));
+    reach(500, |seed| {
+        generate(&mut Rng::with_seed(seed), shootdown_machine::OpSet::ALL)
+    });
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn mutation_reaches_everything() {
     let mut rng = Rng::with_seed(1);
     let mut scenario = Scenario::default();
     reach(20_000, |_| {
-        mutate(&mut scenario, &mut rng);
+        mutate(&mut scenario, &mut rng, shootdown_machine::OpSet::ALL);
         scenario.clone()
     });
 }
@@ -142,9 +144,9 @@ fn every_mutation_changes_something() {
         assert!(*weight > 0);
         let changed = (0..100).filter(|seed| {
             let mut rng = Rng::with_seed(*seed);
-            let before = generate(&mut rng);
+            let before = generate(&mut rng, shootdown_machine::OpSet::ALL);
             let mut after = before.clone();
-            let said = mutation(&mut after, &mut rng);
+            let said = mutation(&mut after, &mut rng, shootdown_machine::OpSet::ALL);
             after.repair();
             // It may say it did while the change is repaired away, not the reverse.
             assert!(said || after == before, "mutation {index} denies a change");
@@ -164,7 +166,11 @@ fn mutations_leave_an_empty_scenario_valid() {
     empty.repair();
     for seed in 0..50 {
         for (_, mutation) in &MUTATIONS {
-            mutation(&mut empty.clone(), &mut Rng::with_seed(seed));
+            mutation(
+                &mut empty.clone(),
+                &mut Rng::with_seed(seed),
+                shootdown_machine::OpSet::ALL,
+            );
         }
     }
 }
@@ -172,7 +178,7 @@ fn mutations_leave_an_empty_scenario_valid() {
 #[test]
 fn generated_scenarios_are_about_few_spaces_and_tags() {
     let scenarios: Vec<Scenario> = (0..1000)
-        .map(|n| generate(&mut Rng::with_seed(n)))
+        .map(|n| generate(&mut Rng::with_seed(n), shootdown_machine::OpSet::ALL))
         .collect();
     let share = |wanted: fn(&Scenario) -> bool| scenarios.iter().filter(|s| wanted(s)).count();
     assert!(share(|s| s.machine.cpus == 2) > 750);
@@ -200,7 +206,7 @@ fn generated_scenarios_are_about_few_spaces_and_tags() {
 fn only_weak_memory_has_drains_and_old_values() {
     let mut drains = 0;
     for seed in 0..1000 {
-        let scenario = generate(&mut Rng::with_seed(seed));
+        let scenario = generate(&mut Rng::with_seed(seed), shootdown_machine::OpSet::ALL);
         for slot in &scenario.schedule {
             let weak = match slot {
                 Slot::Drain { last, .. } => {

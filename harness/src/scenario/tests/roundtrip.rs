@@ -8,7 +8,7 @@ use crate::scenario::{crossover, decode, generate, mutate, parse, parse_lenient,
 use arbitrary::{Arbitrary, Unstructured};
 use fastrand::Rng;
 use shootdown_machine::{
-    Access, Config, Op, OpKind, PAGE, PAGES, Pick, Prot, Space, Switch, Switches,
+    Access, Config, Op, OpKind, Operands, PAGE, PAGES, Pick, Prot, Space, Switch, Switches,
 };
 
 /// That a scenario is valid, which is that its text says exactly it.
@@ -49,7 +49,7 @@ fn check_input(scenario: &Scenario) {
 #[test]
 fn generated() {
     for seed in 0..5000 {
-        let scenario = generate(&mut Rng::with_seed(seed));
+        let scenario = generate(&mut Rng::with_seed(seed), shootdown_machine::OpSet::ALL);
         check_input(&scenario);
         assert!((8..=60).contains(&scenario.schedule.len()));
         assert!(
@@ -58,7 +58,10 @@ fn generated() {
                 .iter()
                 .all(|p| (1..=12).contains(&p.len()))
         );
-        assert_eq!(scenario, generate(&mut Rng::with_seed(seed)));
+        assert_eq!(
+            scenario,
+            generate(&mut Rng::with_seed(seed), shootdown_machine::OpSet::ALL)
+        );
     }
 }
 
@@ -84,7 +87,7 @@ fn mutated() {
         let mut scenario = wild(&mut rng);
         let variants = scenario.variants.clone();
         for _ in 0..100 {
-            mutate(&mut scenario, &mut rng);
+            mutate(&mut scenario, &mut rng, shootdown_machine::OpSet::ALL);
             check_input(&scenario);
             assert_eq!(scenario.expect, None);
             assert_eq!(scenario.variants, variants);
@@ -96,7 +99,10 @@ fn mutated() {
 fn crossed() {
     for seed in 0..2000 {
         let mut rng = Rng::with_seed(seed);
-        let (a, b) = (wild(&mut rng), generate(&mut rng));
+        let (a, b) = (
+            wild(&mut rng),
+            generate(&mut rng, shootdown_machine::OpSet::ALL),
+        );
         check_input(&crossover(&a, &b, &mut rng));
         check_input(&crossover(&b, &a, &mut rng));
         assert_eq!(crossover(&b, &a, &mut rng).variants, b.variants);
@@ -185,26 +191,20 @@ fn va(rng: &mut Rng) -> u64 {
 }
 
 fn op(rng: &mut Rng) -> Op {
-    let (space, va) = (Space(number(rng)), va(rng));
-    match pick(rng) {
-        OpKind::Switch => Op::Switch(space),
-        OpKind::SchedOut => Op::SchedOut,
-        OpKind::Map => Op::Map(space, va),
-        OpKind::Unmap => Op::Unmap(space, va),
-        OpKind::Protect => Op::Protect(space, va, pick::<Prot>(rng)),
-        OpKind::Remap => Op::Remap(space, va),
-        OpKind::Split => Op::Split(space, va),
-        OpKind::Collapse => Op::Collapse(space, va),
-        OpKind::Touch => Op::Touch(
-            va,
-            if rng.bool() {
-                Access::Read
-            } else {
-                Access::Write
-            },
-        ),
-        OpKind::Exit => Op::Exit(space),
-    }
+    let access = if rng.bool() {
+        Access::Read
+    } else {
+        Access::Write
+    };
+    let kind = pick::<OpKind>(rng);
+    kind.with(&Operands {
+        space: Space(number(rng)),
+        other: Space(number(rng)),
+        va: va(rng),
+        to: va(rng),
+        prot: pick(rng),
+        access,
+    })
 }
 
 fn slot(rng: &mut Rng) -> Slot {
@@ -324,7 +324,7 @@ fn damaged_texts_are_repaired() {
         let scenario = if seed % 4 == 0 {
             wild(&mut rng)
         } else {
-            generate(&mut rng)
+            generate(&mut rng, shootdown_machine::OpSet::ALL)
         };
         let mut text = print(&scenario).into_bytes();
         let head = rng.bool().then(|| text.split_off(10));
