@@ -7,9 +7,67 @@
 use crate::Defect;
 use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::{
-    Access, BLOCK_PAGES, Bbm, Boot, Cpu, Done, Dsb, Lock, Outcome, PAGE, Page, Prot, SLOTS, Shared,
-    Space, Va, initial_page, level_size, slot_pa,
+    Access, Arch, BLOCK_PAGES, Bbm, Boot, Cpu, Decoded, Done, Dsb, Leaf, Lock, Outcome, PAGE, Page,
+    Prot, SLOTS, Shared, Space, Va, initial_page, level_size, slot_pa,
 };
+
+/// How descriptors of one stage look on an architecture.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    arch: Arch,
+    stage: Stage,
+}
+
+impl Format {
+    /// Of the machine's architecture.
+    pub fn new(boot: &Boot<'_>, stage: Stage) -> Format {
+        let arch = boot.config().arch;
+        Format { arch, stage }
+    }
+
+    /// A descriptor that points to a table.
+    pub fn table(self, pa: u64) -> Desc {
+        self.arch.table(pa)
+    }
+
+    /// A descriptor that maps memory, for users, accessed and not global.
+    pub fn leaf(self, level: u8, pa: u64, writable: bool) -> Desc {
+        self.arch.leaf(self.stage, level, pa, writable)
+    }
+
+    /// What a walker makes of a descriptor of this level.
+    pub fn decode(self, level: u8, desc: Desc) -> Decoded {
+        self.arch.decode(self.stage, level, desc)
+    }
+
+    /// The table that a descriptor of this level points to.
+    pub fn next(self, level: u8, desc: Desc) -> Option<u64> {
+        match self.decode(level, desc) {
+            Decoded::Table(pa) => Some(pa),
+            _ => None,
+        }
+    }
+
+    /// What a descriptor of this level maps.
+    pub fn mapped(self, level: u8, desc: Desc) -> Option<Leaf> {
+        self.decode(level, desc).leaf()
+    }
+
+    /// What a descriptor leads to; 0: nothing.
+    pub fn pa(self, level: u8, desc: Desc) -> u64 {
+        self.decode(level, desc).pa().unwrap_or(0)
+    }
+
+    /// Whether a leaf of this level permits a store.
+    pub fn writable(self, level: u8, desc: Desc) -> bool {
+        self.mapped(level, desc).is_some_and(|leaf| leaf.writable)
+    }
+
+    /// The same leaf with another write permission.
+    pub fn with_writable(self, desc: Desc, writable: bool) -> Desc {
+        self.arch.with_writable(self.stage, desc, writable)
+    }
+}
 
 /// Tables are freed as soon as they are flushed.
 pub const NO_GRACE_PERIOD: Defect = Defect {
@@ -42,10 +100,10 @@ pub trait Flush {
 pub struct PageTables<F> {
     /// Its flushes.
     pub flush: F,
-    stage: Stage,
+    format: Format,
     pgd: [Shared<u64>; 8],
     lock: [Lock; 8],
-    /// Sizes change without a break (needs FEAT_BBM level 2).
+    /// Sizes change without a break.
     skip_break: bool,
     /// B-20: a block that became a table is not invalidated.
     keep_block: bool,
@@ -84,7 +142,7 @@ impl<F: Flush> PageTables<F> {
         let pgd = boot.vars_from("pgd", roots);
         let tables = PageTables {
             flush: flush(pgd),
-            stage,
+            format: Format::new(boot, stage),
             pgd,
             lock: boot.locks(lock),
             skip_break: false,
@@ -102,28 +160,25 @@ impl<F: Flush> PageTables<F> {
         let mut table = root;
         for level in self.first_level..2 {
             let next = boot.table(space);
-            boot.set(slot_pa(table, level, 0), Desc::table(next));
+            boot.set(slot_pa(table, level, 0), self.format.table(next));
             table = next;
         }
         let ptes = boot.table(space);
-        boot.set(slot_pa(table, 2, 0), Desc::table(ptes));
+        boot.set(slot_pa(table, 2, 0), self.format.table(ptes));
         for i in 0..2 {
             let pa = boot.page(space, initial_page(space, i));
             let pte = slot_pa(ptes, 3, i as u64 * PAGE);
-            boot.set(pte, Desc::leaf(self.stage, 3, pa, true));
+            boot.set(pte, self.format.leaf(3, pa, true));
         }
         let block = boot.block(space, initial_page(space, BLOCK_PAGES));
         let va = BLOCK_PAGES as u64 * PAGE;
-        boot.set(
-            slot_pa(table, 2, va),
-            Desc::leaf(self.stage, 2, block, true),
-        );
+        boot.set(slot_pa(table, 2, va), self.format.leaf(2, block, true));
     }
 
-    /// Changes sizes in place where the machine has FEAT_BBM level 2; `keep_block` leaves out
-    /// the invalidation after a split.
+    /// Changes sizes in place where the machine permits it: with FEAT_BBM level 2, or off
+    /// arm64. `keep_block` leaves out the invalidation after a split.
     pub fn skip_break(mut self, boot: &Boot<'_>, keep_block: bool) -> Self {
-        self.skip_break = boot.config().bbm >= Bbm::Level2;
+        self.skip_break = boot.config().answers() >= Bbm::Level2;
         self.keep_block = keep_block;
         self
     }
@@ -139,12 +194,12 @@ impl<F: Flush> PageTables<F> {
         for level in self.first_level..2 {
             let at = slot_pa(table, level, va);
             let desc = cpu.pte_read(at).await;
-            if desc.is_table(level) {
-                table = desc.addr();
+            if let Some(next) = self.format.next(level, desc) {
+                table = next;
                 continue;
             }
             table = frame(cpu.alloc_table(space).await)?;
-            self.set_desc(cpu, at, Desc::table(table)).await;
+            self.set_desc(cpu, at, self.format.table(table)).await;
         }
         Ok(slot_pa(table, 2, va))
     }
@@ -155,24 +210,24 @@ impl<F: Flush> PageTables<F> {
         for level in self.first_level..=3 {
             let at = slot_pa(table, level, va);
             let desc = cpu.pte_read(at).await;
-            if desc.is_leaf(level) {
-                return Some((at, level, desc));
+            match self.format.decode(level, desc) {
+                Decoded::Table(next) => table = next,
+                Decoded::Leaf(_) => return Some((at, level, desc)),
+                Decoded::Invalid => return None,
             }
-            if !desc.is_table(level) {
-                return None;
-            }
-            table = desc.addr();
         }
         None
     }
 
-    /// Makes a descriptor valid: a release, so that what it points to is seen first; the DSB
-    /// makes it visible to walkers.
+    /// Makes a descriptor valid: a release, so that what it points to is seen first; on arm64,
+    /// the DSB makes it visible to walkers.
     async fn set_desc(&self, cpu: Cpu<'_>, at: u64, desc: Desc) {
         cpu.pte_write_release(at, desc).await;
-        // Unnoticed: a walker that the store is late for makes one more fault, whose handler
-        // waits for the lock, and with it for the store.
-        cpu.dsb(Dsb::Ishst).await;
+        if self.format.arch == Arch::Arm64 {
+            // Unnoticed: a walker that the store is late for makes one more fault, whose handler
+            // waits for the lock, and with it for the store.
+            cpu.dsb(Dsb::Ishst).await;
+        }
     }
 
     /// Maps a page.
@@ -192,21 +247,22 @@ impl<F: Flush> PageTables<F> {
         page: Page,
     ) -> Result<Done, Done> {
         let pmd = self.pmd_alloc(cpu, space, va).await?;
-        let mut desc = cpu.pte_read(pmd).await;
-        if desc.is_leaf(2) {
-            return Ok(Done::No);
-        }
-        if !desc.is_table(2) {
-            desc = Desc::table(frame(cpu.alloc_table(space).await)?);
-            self.set_desc(cpu, pmd, desc).await;
-        }
-        let pte = slot_pa(desc.addr(), 3, va);
+        let desc = cpu.pte_read(pmd).await;
+        let table = match self.format.decode(2, desc) {
+            Decoded::Leaf(_) => return Ok(Done::No),
+            Decoded::Table(table) => table,
+            Decoded::Invalid => {
+                let table = frame(cpu.alloc_table(space).await)?;
+                self.set_desc(cpu, pmd, self.format.table(table)).await;
+                table
+            }
+        };
+        let pte = slot_pa(table, 3, va);
         if cpu.pte_read(pte).await.valid() {
             return Ok(Done::No);
         }
         let pa = frame(cpu.alloc_page(space, page).await)?;
-        self.set_desc(cpu, pte, Desc::leaf(self.stage, 3, pa, true))
-            .await;
+        self.set_desc(cpu, pte, self.format.leaf(3, pa, true)).await;
         Ok(Done::Yes)
     }
 
@@ -218,7 +274,7 @@ impl<F: Flush> PageTables<F> {
         if let Some((pte, 3, _)) = self.lookup(cpu, space, va).await {
             let old = cpu.pte_xchg_relaxed(pte, Desc::INVALID).await;
             self.flush.leaf(cpu, space, va, 3).await;
-            cpu.free(old.addr()).await;
+            cpu.free(self.format.pa(3, old)).await;
             done = Done::Yes;
         }
         lock.unlock(cpu).await;
@@ -232,10 +288,10 @@ impl<F: Flush> PageTables<F> {
         let mut done = Done::No;
         let writable = prot == Prot::Rw;
         if let Some((at, level, desc)) = self.lookup(cpu, space, va).await
-            && desc.writable(self.stage) != writable
+            && self.format.writable(level, desc) != writable
         {
-            cpu.pte_xchg_relaxed(at, desc.with_writable(self.stage, writable))
-                .await;
+            let new = self.format.with_writable(desc, writable);
+            cpu.pte_xchg_relaxed(at, new).await;
             if writable {
                 self.flush.relax(cpu, space, va, level).await;
             } else {
@@ -258,10 +314,10 @@ impl<F: Flush> PageTables<F> {
             if new != 0 {
                 let old = cpu.pte_xchg_relaxed(pte, Desc::INVALID).await;
                 self.flush.leaf(cpu, space, va, 3).await;
-                cpu.copy_page(old.addr(), new).await;
-                let desc = Desc::leaf(self.stage, 3, new, old.writable(self.stage));
+                cpu.copy_page(self.format.pa(3, old), new).await;
+                let desc = self.format.leaf(3, new, self.format.writable(3, old));
                 self.set_desc(cpu, pte, desc).await;
-                cpu.free(old.addr()).await;
+                cpu.free(self.format.pa(3, old)).await;
                 done = Done::Yes;
             }
         }
@@ -283,13 +339,13 @@ impl<F: Flush> PageTables<F> {
             return Ok(Done::No);
         };
         let table = frame(cpu.alloc_table(space).await)?;
-        let writable = block.writable(self.stage);
+        let (pa, writable) = (self.format.pa(2, block), self.format.writable(2, block));
         for i in 0..SLOTS as u64 {
-            let page = Desc::leaf(self.stage, 3, block.addr() + i * PAGE, writable);
+            let page = self.format.leaf(3, pa + i * PAGE, writable);
             cpu.pte_write(table + i * 8, page).await;
         }
         if self.skip_break {
-            self.set_desc(cpu, pmd, Desc::table(table)).await;
+            self.set_desc(cpu, pmd, self.format.table(table)).await;
             // A later change of one page flushes with that page's level, which need not
             // remove the block: it must be gone before.
             if !self.keep_block {
@@ -299,7 +355,7 @@ impl<F: Flush> PageTables<F> {
         } else {
             cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
             self.flush.leaf(cpu, space, va, 2).await;
-            self.set_desc(cpu, pmd, Desc::table(table)).await;
+            self.set_desc(cpu, pmd, self.format.table(table)).await;
         }
         Ok(Done::Yes)
     }
@@ -322,27 +378,27 @@ impl<F: Flush> PageTables<F> {
     ) -> Result<Done, Done> {
         let pmd = self.pmd_alloc(cpu, space, va).await?;
         let desc = cpu.pte_read(pmd).await;
-        if !desc.is_table(2) {
+        let Some(table) = self.format.next(2, desc) else {
             return Ok(Done::No);
-        }
-        let table = desc.addr();
-        let mut ptes = [Desc::INVALID; SLOTS];
-        for (i, pte) in ptes.iter_mut().enumerate() {
-            *pte = cpu.pte_read(table + i as u64 * 8).await;
-            if !pte.is_leaf(3) {
-                return Ok(Done::No);
+        };
+        let mut pages = [0; SLOTS];
+        let mut writable = None;
+        for (i, page) in pages.iter_mut().enumerate() {
+            let pte = cpu.pte_read(table + i as u64 * 8).await;
+            match self.format.mapped(3, pte) {
+                Some(leaf) if writable.is_none_or(|w| w == leaf.writable) => {
+                    (*page, writable) = (leaf.pa, Some(leaf.writable));
+                }
+                _ => return Ok(Done::No),
             }
         }
-        let writable = ptes[0].writable(self.stage);
-        if ptes.iter().any(|p| p.writable(self.stage) != writable) {
-            return Ok(Done::No);
-        }
+        let writable = writable.unwrap_or(true);
         let first = va / level_size(2) * level_size(2);
-        let base = ptes[0].addr();
+        let base = pages[0];
         let in_place = shootdown_machine::Ram::is_block(base)
-            && (0..).zip(&ptes).all(|(i, p)| p.addr() == base + i * PAGE);
+            && (0..).zip(&pages).all(|(i, pa)| *pa == base + i * PAGE);
         if in_place && self.skip_break {
-            cpu.pte_xchg_relaxed(pmd, Desc::leaf(self.stage, 2, base, writable))
+            cpu.pte_xchg_relaxed(pmd, self.format.leaf(2, base, writable))
                 .await;
             self.flush.range(cpu, space, first, level_size(2)).await;
         } else {
@@ -354,16 +410,16 @@ impl<F: Flush> PageTables<F> {
             cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
             self.flush.range(cpu, space, first, level_size(2)).await;
             if !in_place {
-                for (i, pte) in (0..).zip(&ptes) {
-                    cpu.copy_page(pte.addr(), block + i * PAGE).await;
+                for (i, pa) in (0..).zip(&pages) {
+                    cpu.copy_page(*pa, block + i * PAGE).await;
                 }
             }
-            self.set_desc(cpu, pmd, Desc::leaf(self.stage, 2, block, writable))
+            self.set_desc(cpu, pmd, self.format.leaf(2, block, writable))
                 .await;
         }
         if !in_place {
-            for pte in &ptes {
-                cpu.free(pte.addr()).await;
+            for pa in pages {
+                cpu.free(pa).await;
             }
         }
         self.free_table(cpu, table).await;
@@ -406,22 +462,26 @@ impl<F: Flush> PageTables<F> {
 
     /// Frees what an unlinked descriptor of this level leads to.
     async fn free_below(&self, cpu: Cpu<'_>, desc: Desc, level: u8) {
-        if desc.is_leaf(level) {
-            for i in 0..level_size(level) / PAGE {
-                cpu.free(desc.addr() + i * PAGE).await;
-            }
-        } else if desc.is_table(level) {
-            for i in 0..SLOTS as u64 {
-                let child = cpu.pte_read(desc.addr() + i * 8).await;
-                if child.is_table(level + 1) {
-                    Box::pin(self.free_below(cpu, child, level + 1)).await;
-                } else if child.is_leaf(level + 1) {
-                    for i in 0..level_size(level + 1) / PAGE {
-                        cpu.free(child.addr() + i * PAGE).await;
-                    }
+        match self.format.decode(level, desc) {
+            Decoded::Invalid => {}
+            Decoded::Leaf(leaf) => {
+                for i in 0..level_size(level) / PAGE {
+                    cpu.free(leaf.pa + i * PAGE).await;
                 }
             }
-            self.free_table(cpu, desc.addr()).await;
+            Decoded::Table(table) => {
+                for i in 0..SLOTS as u64 {
+                    let child = cpu.pte_read(table + i * 8).await;
+                    if self.format.next(level + 1, child).is_some() {
+                        Box::pin(self.free_below(cpu, child, level + 1)).await;
+                    } else if let Some(leaf) = self.format.mapped(level + 1, child) {
+                        for i in 0..level_size(level + 1) / PAGE {
+                            cpu.free(leaf.pa + i * PAGE).await;
+                        }
+                    }
+                }
+                self.free_table(cpu, table).await;
+            }
         }
     }
 
@@ -442,8 +502,9 @@ impl<F: Flush> PageTables<F> {
         lock.lock(cpu).await;
         let leaf = self.lookup(cpu, space, va).await;
         lock.unlock(cpu).await;
-        let permitted =
-            leaf.is_some_and(|(_, _, desc)| access == Access::Read || desc.writable(self.stage));
+        let permitted = leaf.is_some_and(|(_, level, desc)| {
+            access == Access::Read || self.format.writable(level, desc)
+        });
         if permitted && why == Outcome::Permission {
             self.flush.spurious(cpu, space, va).await;
         }
