@@ -35,9 +35,9 @@ litmus *ARGS:
 sabotage *ARGS:
     cargo run --release -- sabotage {{ARGS}}
 
-# The time to each defect, over ten seeds: the table of docs/findings.md.
-defects *ARGS:
-    scripts/defects {{ARGS}}
+# The time to each defect, over ten seeds: docs/zoo.md.
+zoo *ARGS:
+    cargo run --release -- zoo --markdown docs/zoo.md {{ARGS}}
 
 # Accept changed report snapshots, after reading them.
 snapshots:

@@ -19,6 +19,13 @@ pub struct Saved {
     pub report: String,
 }
 
+/// FNV-1a of bytes: a short name for what they say, the same on every machine.
+pub(crate) fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 /// Minimizes a scenario that broke a rule, and writes it into `folder`.
 ///
 /// # Errors
@@ -40,9 +47,7 @@ pub fn save(
     })?;
     std::fs::create_dir_all(folder)?;
     let text = minimized.scenario.to_string();
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
-        (h ^ b as u64).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = hash(text.bytes());
     let by = minimized.found.by.name().replace('/', "-");
     let rule = minimized.found.finding.rule.name;
     let path = folder.join(format!("{rule}-{by}-{:08x}.scenario", hash >> 32));

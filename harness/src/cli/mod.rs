@@ -8,6 +8,7 @@ mod litmus;
 mod replay;
 mod run;
 mod sabotage;
+mod zoo;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Litmus(litmus::Args),
     /// Fuzz with libFuzzer: builds the instrumented target and runs it.
     Fuzz(fuzz::Args),
+    /// Measure how long it takes to find each defect.
+    Zoo(zoo::Args),
 }
 
 /// What can end a command early: a message for a person, and exit status 2.
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Sabotage(args) => sabotage::sabotage(&args),
         Command::Litmus(args) => litmus::litmus(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Zoo(args) => zoo::zoo(&args),
     };
     match done {
         Ok(code) => code,

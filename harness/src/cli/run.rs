@@ -4,7 +4,7 @@
 use super::{Failure, input};
 use crate::check::{Found, Subject};
 use crate::exec::Bench;
-use crate::explore::{Strategy, try_one};
+use crate::explore::{self, Strategy};
 use crate::scenario::Scenario;
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::miette;
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Stop after so many scenarios on each core.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
     /// Seed; the same seed makes the same scenarios.
     #[arg(long, default_value_t = 1)]
@@ -90,29 +90,20 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 fn search(args: &Args, subjects: &[Subject], job: u64, shared: &Shared) {
     let mut bench = Bench::default();
-    let mut rng = fastrand::Rng::with_seed(args.seed.wrapping_mul(1 << 20).wrapping_add(job));
-    let fixed = args.machine.fixed();
+    let mut rng = explore::rng(args.seed, job);
     let mut runs = 0;
-    while !shared.stop.load(Ordering::Relaxed) && args.runs.is_none_or(|most| runs < most) {
-        let strategy = args
-            .strategy
-            .unwrap_or(Strategy::ALL[(runs % Strategy::ALL.len() as u64) as usize]);
-        let (scenario, found, steps) = try_one(
-            &mut bench,
-            subjects,
-            strategy,
-            runs as usize,
-            fixed,
-            &mut rng,
-        );
+    let after = |steps| {
         runs += 1;
         shared.runs.fetch_add(1, Ordering::Relaxed);
         shared.steps.fetch_add(steps, Ordering::Relaxed);
-        if let Some(found) = found {
-            shared.stop.store(true, Ordering::Relaxed);
-            if let Ok(mut slot) = shared.found.lock() {
-                slot.get_or_insert((scenario, found));
-            }
+        !shared.stop.load(Ordering::Relaxed) && args.runs.is_none_or(|most| runs < most)
+    };
+    let fixed = args.machine.fixed();
+    let found = explore::search(&mut bench, subjects, args.strategy, fixed, &mut rng, after);
+    if let Some(found) = found {
+        shared.stop.store(true, Ordering::Relaxed);
+        if let Ok(mut slot) = shared.found.lock() {
+            slot.get_or_insert(found);
         }
     }
     if args.runs.is_some() && job == 0 {

@@ -166,6 +166,36 @@ fn record(schedule: &mut Vec<Slot>, slot: Slot) {
     schedule.push(slot);
 }
 
+/// Scenario after scenario by `strategy`, or by each in turn, until one breaks a rule. `after`
+/// is told how many steps a scenario took; it says whether to go on.
+pub fn search(
+    bench: &mut Bench,
+    subjects: &[Subject],
+    strategy: Option<Strategy>,
+    fixed: Fixed,
+    rng: &mut Rng,
+    mut after: impl FnMut(u64) -> bool,
+) -> Option<(Scenario, Found)> {
+    let mut run = 0;
+    loop {
+        let strategy = strategy.unwrap_or(Strategy::ALL[run % Strategy::ALL.len()]);
+        let (scenario, found, steps) = try_one(bench, subjects, strategy, run, fixed, rng);
+        let go_on = after(steps);
+        if let Some(found) = found {
+            return Some((scenario, found));
+        }
+        if !go_on {
+            return None;
+        }
+        run += 1;
+    }
+}
+
+/// The numbers that thread `job` of a search with this seed draws.
+pub fn rng(seed: u64, job: u64) -> Rng {
+    Rng::with_seed(seed.wrapping_mul(1 << 20).wrapping_add(job))
+}
+
 /// One scenario, its schedule made on the way by one variant's run and then given to the
 /// others. What was found, with its scenario; `driver` says whose run it is.
 pub fn try_one(

@@ -279,7 +279,7 @@ fn remove(artifact: &Path) {
 }
 
 /// A process that ended otherwise than with a finding or in time.
-fn broken(job: &Job, end: &End) -> Failure {
+pub(super) fn broken(job: &Job, end: &End) -> Failure {
     let tail: Vec<_> = job.tail.iter().map(String::as_str).collect();
     let status = end
         .status

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 /// Lines of output that are kept, to be shown when a process ends unexpectedly.
 const TAIL: usize = 40;
@@ -51,6 +52,7 @@ pub struct Job {
     /// The last lines of its output.
     pub tail: VecDeque<String>,
     artifacts: PathBuf,
+    start: Instant,
     child: Child,
 }
 
@@ -127,6 +129,7 @@ impl Job {
             line: None,
             tail,
             artifacts,
+            start: Instant::now(),
             child,
         })
     }
@@ -145,6 +148,11 @@ impl Job {
             self.tail.pop_front();
         }
         self.tail.push_back(line);
+    }
+
+    /// CPU time so far, in seconds; where the system does not tell, the time since its start.
+    pub fn cpu(&self) -> f64 {
+        cpu_seconds(self.child.id()).unwrap_or_else(|| self.start.elapsed().as_secs_f64())
     }
 
     /// Ends the process.

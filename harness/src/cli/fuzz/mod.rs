@@ -6,8 +6,12 @@ mod campaign;
 mod finding;
 mod job;
 mod progress;
+mod solo;
 mod stats;
 mod summary;
+
+pub(super) use build::{build, root};
+pub(super) use solo::solo;
 
 use super::{Failure, input};
 use std::path::PathBuf;
