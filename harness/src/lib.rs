@@ -6,6 +6,7 @@ pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod corpus;
+pub mod cost;
 pub mod coverage;
 pub mod exec;
 pub mod explore;

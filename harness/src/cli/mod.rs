@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line. Exit status 0: as expected; 1: a finding; 2: bad input.
 
+mod cost;
 mod fuzz;
 mod input;
 mod list;
@@ -37,6 +38,8 @@ enum Command {
     Litmus(litmus::Args),
     /// Fuzz with libFuzzer: builds the instrumented target and runs it.
     Fuzz(fuzz::Args),
+    /// Compare what variants pay for the same operations.
+    Cost(cost::Args),
     /// Measure how long it takes to find each defect.
     Zoo(zoo::Args),
 }
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Sabotage(args) => sabotage::sabotage(&args),
         Command::Litmus(args) => litmus::litmus(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Cost(args) => cost::cost(&args),
         Command::Zoo(args) => zoo::zoo(&args),
     };
     match done {
