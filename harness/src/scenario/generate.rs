@@ -100,6 +100,8 @@ pub(super) struct Swarm {
     burst: u32,
     /// Turns of a single step, in percent.
     single: u32,
+    /// Whether CPUs take few turns, and long ones.
+    long: bool,
     /// Whether programs walk through the spaces in order, which uses up tags fastest.
     march: bool,
     /// Whether programs are rounds of a switch and a touch: the run loop of a VM, which
@@ -156,6 +158,7 @@ impl Swarm {
             },
             burst: rng.u32(1..=20),
             single: any(rng, &[0, 10, 30, 60]),
+            long: any_agent && percent(rng, 50),
             march: percent(rng, 30),
             rounds: percent(rng, 40),
         }
@@ -258,7 +261,10 @@ impl Swarm {
         }
     }
 
-    fn schedule(&self, rng: &mut Rng) -> Vec<Slot> {
+    pub(super) fn schedule(&self, rng: &mut Rng) -> Vec<Slot> {
+        if self.long {
+            return self.long_turns(rng);
+        }
         let mut schedule = Vec::with_capacity(60);
         for _ in 0..rng.usize(8..=60) {
             schedule.push(self.slot(rng, schedule.last()));
@@ -266,10 +272,33 @@ impl Swarm {
         schedule
     }
 
+    /// What PCT does: few hand-overs, since most bugs need no more than two or three, at places
+    /// that are anywhere; hardware acts within turns as well as between them.
+    fn long_turns(&self, rng: &mut Rng) -> Vec<Slot> {
+        let mut schedule = Vec::with_capacity(60);
+        let gap = any(rng, &[4, 10, 30]);
+        let most = any(rng, &[30, 60, 120]);
+        let mut cpu = rng.u8(..self.cpus);
+        for _ in 0..rng.usize(2..=6) {
+            let mut left = rng.u16(1..=most);
+            while left > 0 && schedule.len() < 60 {
+                let steps = rng.u16(1..=2 * gap).min(left);
+                left -= steps;
+                let stop = Stop::Steps(steps);
+                schedule.push(Slot::Run { cpu, stop });
+                schedule.push(self.act(rng, schedule.last()));
+            }
+            if self.cpus > 1 {
+                cpu = (cpu + rng.u8(1..self.cpus)) % self.cpus;
+            }
+        }
+        schedule
+    }
+
     /// A slot to follow this one.
     pub(super) fn slot(&self, rng: &mut Rng, after: Option<&Slot>) -> Slot {
-        let mut cpu = rng.u8(..self.cpus);
         if !percent(rng, self.agency) {
+            let mut cpu = rng.u8(..self.cpus);
             // Two turns of one CPU in a row are only a longer turn.
             if matches!(after, Some(Slot::Run { cpu: last, .. }) if *last == cpu) {
                 cpu = (cpu + 1) % self.cpus;
@@ -279,6 +308,16 @@ impl Swarm {
                 stop: Stop::Steps(self.steps(rng)),
             };
         }
+        self.act(rng, after)
+    }
+
+    /// A slot of hardware to follow this one: mostly on the CPU that has just run, where the
+    /// window is.
+    fn act(&self, rng: &mut Rng, after: Option<&Slot>) -> Slot {
+        let cpu = match after {
+            Some(slot) if self.long && percent(rng, 50) => slot.cpu(),
+            _ => rng.u8(..self.cpus),
+        };
         match weighted(rng, &self.agents) {
             0 => Slot::Walk {
                 cpu,

@@ -175,12 +175,9 @@ pub(super) fn truncate_schedule(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bo
 pub(super) fn regrow_schedule(s: &mut Scenario, rng: &mut Rng, ops: OpSet) -> bool {
     let swarm = Swarm::like(rng, s, ops);
     s.schedule.truncate(rng.usize(..=s.schedule.len()));
-    for _ in 0..rng.usize(1..=30) {
-        if s.schedule.len() >= MAX_SLOTS {
-            return false;
-        }
-        let slot = swarm.slot(rng, s.schedule.last());
-        s.schedule.push(slot);
-    }
+    let room = MAX_SLOTS - s.schedule.len();
+    let new = swarm.schedule(rng);
+    s.schedule
+        .extend(new.into_iter().take(rng.usize(1..=30).min(room)));
     true
 }

@@ -51,7 +51,7 @@ fn generated() {
     for seed in 0..5000 {
         let scenario = generate(&mut Rng::with_seed(seed), shootdown_machine::OpSet::ALL);
         check_input(&scenario);
-        assert!((8..=60).contains(&scenario.schedule.len()));
+        assert!((4..=60).contains(&scenario.schedule.len()));
         assert!(
             scenario
                 .programs
