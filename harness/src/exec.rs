@@ -373,7 +373,7 @@ pub fn execute<V: Variant>(
         state.tracing = input.trace;
         state.events.clear();
     }
-    oracle.reset(&config, V::TAGGING == shootdown_variants::Tagging::Global);
+    oracle.reset(&config, V::TAGGING.mask());
     trace.clear();
     events.clear();
     let lives = Lives::default();

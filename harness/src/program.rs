@@ -65,7 +65,7 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
             lives.exiting[space.0 as usize].set(true);
         }
         Some(space) => {
-            if matches!(op, Op::Switch(_)) && loaded == Some(space) {
+            if matches!(op, Op::Switch(_)) && loaded == Some(space) && !V::THREADS {
                 return;
             }
             lives.take(space);

@@ -79,15 +79,15 @@ pub struct Facts {
     pub reference: Reference,
     /// What each operation came to, to be compared between variants.
     pub summary: Summary,
-    /// The variant promises one tag for a space on all CPUs.
-    pub global_tags: bool,
+    /// The bits of a tag in which, the variant promises, a space has the same on all CPUs.
+    pub same_tag: u16,
     /// A page whose mapping is not what its operations make of it.
     pub wrong: Option<(Va, Option<Page>)>,
 }
 
 impl Facts {
     /// Begins a run.
-    pub fn reset(&mut self, config: &Config, global_tags: bool) {
+    pub fn reset(&mut self, config: &Config, same_tag: u16) {
         self.cpus.truncate(config.cpus as usize);
         for cpu in &mut self.cpus {
             let mut debts = core::mem::take(&mut cpu.debts);
@@ -101,7 +101,7 @@ impl Facts {
             .resize_with(config.cpus as usize, Running::default);
         self.reference.reset(config);
         self.summary.reset();
-        self.global_tags = global_tags;
+        self.same_tag = same_tag;
         self.wrong = None;
     }
 

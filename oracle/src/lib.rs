@@ -162,9 +162,10 @@ impl Default for Oracle {
 }
 
 impl Oracle {
-    /// Begins a run. `global_tags`: the variant promises one tag for a space on all CPUs.
-    pub fn reset(&mut self, config: &Config, global_tags: bool) {
-        self.facts.reset(config, global_tags);
+    /// Begins a run. `same_tag`: the bits of a tag in which, the variant promises, a
+    /// space has the same on all CPUs.
+    pub fn reset(&mut self, config: &Config, same_tag: u16) {
+        self.facts.reset(config, same_tag);
         self.finding = None;
     }
 

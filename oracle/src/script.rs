@@ -80,7 +80,7 @@ pub fn play(config: Config, stage: Stage, script: impl AsyncFnOnce(&Scene<'_>)) 
     machine.reset(config);
     let boot = Boot::new(&machine, None);
     let mut oracle = Oracle::default();
-    oracle.reset(&boot.config(), true);
+    oracle.reset(&boot.config(), !0);
     for space in (0..boot.config().spaces).map(Space) {
         boot_space(&boot, space, stage);
     }
@@ -197,6 +197,18 @@ impl Scene<'_> {
         } else {
             Event::Faulted { cpu, space, va }
         });
+    }
+
+    /// The variant promises to have these bits of a space's tags the same on all CPUs.
+    pub fn same_tag(&self, bits: u16) {
+        self.oracle.borrow_mut().facts.same_tag = bits;
+    }
+
+    /// The table with nothing in it, under the ASID 0.
+    pub async fn load_reserved(&self, cpu: Cpu<'_>) {
+        cpu.write_sysreg(Reg::Ttbr0, self.reserved).await;
+        cpu.write_sysreg(Reg::Ttbr1, 0).await;
+        cpu.isb().await;
     }
 
     /// The CPU goes into the switch code.

@@ -79,8 +79,21 @@ impl Defect {
 pub enum Tagging {
     /// One space has one tag on all CPUs at a time; invalidation by tag relies on it.
     Global,
+    /// The same, but user code runs under the odd tag of a pair, whose even one is the kernel's.
+    Pairs,
     /// Every CPU has tags of its own, or there are none.
     PerCpu,
+}
+
+impl Tagging {
+    /// The bits of a tag that are the same on all CPUs.
+    pub fn mask(self) -> u16 {
+        match self {
+            Tagging::Global => !0,
+            Tagging::Pairs => !1,
+            Tagging::PerCpu => 0,
+        }
+    }
 }
 
 /// A kernel's way to keep TLBs right.
@@ -105,6 +118,9 @@ pub trait Variant: Sized + 'static {
     /// Its fault handler may change what an address maps to, as copy-on-write does. While it is
     /// at work, nothing is known of that page.
     const FAULTS_MAP: bool = false;
+    /// A space has several threads on a CPU: to switch to the loaded space is to switch to
+    /// another of them, and is done too.
+    const THREADS: bool = false;
     /// Planted to be found: not part of the sound set.
     const CANARY: bool = false;
 

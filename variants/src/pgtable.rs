@@ -93,6 +93,8 @@ pub trait Flush {
     async fn spurious(&self, cpu: Cpu<'_>, space: Space, va: Va);
     /// This CPU took a TLB conflict abort.
     async fn conflict(&self, cpu: Cpu<'_>, space: Space);
+    /// A change of the space begins. Others may have left it before their flush was complete.
+    async fn pending(&self, _cpu: Cpu<'_>, _space: Space) {}
 }
 
 /// The tables of all spaces.
@@ -188,7 +190,25 @@ impl<F: Flush> PageTables<F> {
         self.pgd[space.0 as usize].read(cpu).await
     }
 
-    /// The address of the level-2 descriptor for `va`; upper tables are made when missing.
+    /// The lock that changes of a space hold.
+    pub fn lock(&self, space: Space) -> &Lock {
+        &self.lock[space.0 as usize]
+    }
+
+    /// The address of the level-2 descriptor for `va`, if its table is there.
+    pub async fn pmd(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Option<u64> {
+        let mut table = self.pgd(cpu, space).await;
+        for level in self.first_level..2 {
+            let desc = cpu.pte_read(slot_pa(table, level, va)).await;
+            if !desc.is_table(level) {
+                return None;
+            }
+            table = desc.addr();
+        }
+        Some(slot_pa(table, 2, va))
+    }
+
+    /// The same; upper tables are made when missing.
     async fn pmd_alloc(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Result<u64, Done> {
         let mut table = self.pgd(cpu, space).await;
         for level in self.first_level..2 {
@@ -205,7 +225,7 @@ impl<F: Flush> PageTables<F> {
     }
 
     /// The address, level and value of the leaf descriptor for `va`.
-    async fn lookup(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Option<(u64, u8, Desc)> {
+    pub async fn lookup(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Option<(u64, u8, Desc)> {
         let mut table = self.pgd(cpu, space).await;
         for level in self.first_level..=3 {
             let at = slot_pa(table, level, va);
@@ -234,6 +254,7 @@ impl<F: Flush> PageTables<F> {
     pub async fn map(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
         let lock = &self.lock[space.0 as usize];
         lock.lock(cpu).await;
+        self.flush.pending(cpu, space).await;
         let done = self.map_locked(cpu, space, va, page).await;
         lock.unlock(cpu).await;
         done.unwrap_or_else(|e| e)
@@ -270,6 +291,7 @@ impl<F: Flush> PageTables<F> {
     pub async fn unmap(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
         let lock = &self.lock[space.0 as usize];
         lock.lock(cpu).await;
+        self.flush.pending(cpu, space).await;
         let mut done = Done::No;
         if let Some((pte, 3, _)) = self.lookup(cpu, space, va).await {
             let old = cpu.pte_xchg_relaxed(pte, Desc::INVALID).await;
@@ -285,6 +307,7 @@ impl<F: Flush> PageTables<F> {
     pub async fn protect(&self, cpu: Cpu<'_>, space: Space, va: Va, prot: Prot) -> Done {
         let lock = &self.lock[space.0 as usize];
         lock.lock(cpu).await;
+        self.flush.pending(cpu, space).await;
         let mut done = Done::No;
         let writable = prot == Prot::Rw;
         if let Some((at, level, desc)) = self.lookup(cpu, space, va).await
@@ -307,6 +330,7 @@ impl<F: Flush> PageTables<F> {
     pub async fn remap(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
         let lock = &self.lock[space.0 as usize];
         lock.lock(cpu).await;
+        self.flush.pending(cpu, space).await;
         let mut done = Done::No;
         if let Some((pte, 3, _)) = self.lookup(cpu, space, va).await {
             let new = cpu.alloc_page(space, page).await;
@@ -329,6 +353,7 @@ impl<F: Flush> PageTables<F> {
     pub async fn split(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
         let lock = &self.lock[space.0 as usize];
         lock.lock(cpu).await;
+        self.flush.pending(cpu, space).await;
         let done = self.split_locked(cpu, space, va).await;
         lock.unlock(cpu).await;
         done.unwrap_or_else(|e| e)
@@ -364,6 +389,7 @@ impl<F: Flush> PageTables<F> {
     pub async fn collapse(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
         let lock = &self.lock[space.0 as usize];
         lock.lock(cpu).await;
+        self.flush.pending(cpu, space).await;
         let done = self.collapse_locked(cpu, space, va, page).await;
         lock.unlock(cpu).await;
         done.unwrap_or_else(|e| e)
@@ -428,7 +454,7 @@ impl<F: Flush> PageTables<F> {
 
     /// `tlb_remove_table`. A CPU inside the switch code may still have the tables loaded under
     /// a tag that a rollover has given up, which no TLBI for the space reaches.
-    async fn free_table(&self, cpu: Cpu<'_>, table: u64) {
+    pub async fn free_table(&self, cpu: Cpu<'_>, table: u64) {
         if self.free_at_once {
             cpu.free(table).await;
         } else {
@@ -501,14 +527,21 @@ impl<F: Flush> PageTables<F> {
         let lock = &self.lock[space.0 as usize];
         lock.lock(cpu).await;
         let leaf = self.lookup(cpu, space, va).await;
-        lock.unlock(cpu).await;
-        let permitted = leaf.is_some_and(|(_, level, desc)| {
-            access == Access::Read || self.format.writable(level, desc)
+        let permitted = leaf.filter(|(_, level, desc)| {
+            access == Access::Read || self.format.writable(*level, *desc)
         });
-        if permitted && why == Outcome::Permission {
+        if let Some((at, _, desc)) = permitted
+            && self.format.arch == Arch::Arm64
+            && !desc.accessed()
+        {
+            // ptep_set_access_flags; hardware may be as fast.
+            cpu.pte_cmpxchg(at, desc, desc.with_accessed(true)).await;
+        }
+        lock.unlock(cpu).await;
+        if permitted.is_some() && why == Outcome::Permission {
             self.flush.spurious(cpu, space, va).await;
         }
-        permitted
+        permitted.is_some()
     }
 }
 

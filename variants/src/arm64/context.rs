@@ -1,49 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The ASID allocator (A1): `arch/arm64/mm/context.c`, Linux 6.12 to 7.3.
 
+use super::defects::{self, Built};
 use super::{TAG_BITS, idx};
-use crate::Defect;
-use crate::consequences::{ALIASED, DIVERGED};
 use shootdown_machine::arm64::{Kind, Reg, Tlbi, ttbr};
-use shootdown_machine::{Boot, Cpu, Domain, Dsb, Lock, Shared, Space};
+use shootdown_machine::{Boot, Cpu, Domain, Done, Dsb, Lock, Shared, Space};
 
 const ASID_FIRST_VERSION: u64 = 1 << TAG_BITS;
 
-/// B-1: the fast path replaces a 0 in active_asids.
-pub const XCHG: Defect = Defect {
-    name: "B-1",
-    about: "fast path exchanges active_asids unconditionally, even when it is already 0",
-    source: "a8ffaaa060b8 \"arm64: asid: Do not replace active_asids if already 0\"",
-    breaks: &[ALIASED, DIVERGED],
-};
-
-/// B-4: reserved ASIDs fall behind their mm after two rollovers.
-pub const NOUPD: Defect = Defect {
-    name: "B-4",
-    about: "a hit among the reserved ASIDs does not update them to the new generation",
-    source: "0ebea8088095 \"arm64: mm: keep reserved ASIDs in sync with mm after multiple rollovers\"",
-    breaks: &[DIVERGED, ALIASED],
-};
-
-/// Broadcast instead of local flush on rollover.
-pub const BROADCAST: Defect = Defect {
-    name: "broadcast-flush",
-    about: "rollover broadcasts one TLBI instead of making every CPU flush for itself",
-    source: "Will Deacon, 22 Jul 2021, \"Align the VMID allocation with the arm64 ASID one\"",
-    breaks: &[ALIASED],
-};
-
-/// B-2: no reserved TTBR0 before active_asids changes.
-pub const TTBR_LATE: Defect = Defect {
-    name: "B-2",
-    about: "TTBR0 keeps the old table while active_asids already says the new ASID",
-    source: "5ffdfaedfa0a \"arm64: mm: Support Common Not Private translations\"",
-    breaks: &[ALIASED],
-};
-
 const FAST: &str = "fast path";
 
-/// Places worth reaching, by any user of the allocator.
+/// Places worth reaching, by any user of the allocator and of what takes pages away.
 pub const GOALS: &[&str] = &[
     GOAL_ROLLOVER,
     GOAL_ROLLOVER_FAST,
@@ -51,6 +18,9 @@ pub const GOALS: &[&str] = &[
     GOAL_PENDING,
     GOAL_ZERO,
     GOAL_KEPT,
+    GOAL_PINNED,
+    GOAL_BATCHED,
+    GOAL_EMPTY,
 ];
 const GOAL_ROLLOVER: &str = "rollover";
 const GOAL_ROLLOVER_FAST: &str = "rollover while another CPU is on its fast path";
@@ -58,6 +28,17 @@ const GOAL_RESERVED: &str = "mm finds its ASID reserved";
 const GOAL_PENDING: &str = "slow path with a flush pending";
 const GOAL_ZERO: &str = "active_asids is 0 at the fast path";
 const GOAL_KEPT: &str = "old ASID still free in the new generation";
+const GOAL_PINNED: &str = "a pinned mm keeps its ASID over a rollover";
+
+/// See [`TlbFlush`](super::tlbflush::TlbFlush).
+pub(super) const GOAL_BATCHED: &str = "an operation meets a batched unmap";
+/// See [`unmap`](super::unmap::unmap).
+pub(super) const GOAL_EMPTY: &str = "a table that is empty is freed";
+
+/// With KPTI, the ASID that user code runs under: the odd one of a pair.
+pub const USER_ASID_FLAG: u64 = 1;
+/// The odd numbers, which are never handed out by themselves.
+const KPTI_ASID_BITS: u64 = 0xaaaa_aaaa_aaaa_aaaa;
 
 /// The allocator's state.
 #[derive(Debug)]
@@ -73,34 +54,39 @@ pub struct Asids {
     cpu_asid_lock: Lock,
     /// `mm->context.id`.
     pub context_id: [Shared<u64>; 8],
+    pinned_asid_map: Shared<u64>,
+    nr_pinned_asids: Shared<u64>,
+    max_pinned_asids: u64,
+    /// `mm->context.pinned`.
+    pinned: [Shared<u64>; 8],
     reserved_pg_dir: u64,
-    xchg: bool,
-    noupd: bool,
-    broadcast: bool,
-    ttbr_late: bool,
+    built: Built,
 }
 
 impl Asids {
     /// `asids_init`; `cnp`: the CPUs have FEAT_TTCNP and it is used.
-    pub fn boot(boot: &Boot<'_>, cnp: bool) -> Asids {
+    pub fn boot(boot: &Boot<'_>, cnp: bool, kpti: bool, built: Built) -> Asids {
         let reserved_pg_dir = boot.reserved_table();
         boot.sysreg(Reg::Ttbr0, reserved_pg_dir);
+        let (num_asids, cpus) = (boot.config().tags as u64, boot.config().cpus as u64);
+        let reserved_bits = if kpti { KPTI_ASID_BITS } else { 0 };
         Asids {
-            num_asids: boot.config().tags as u64,
+            num_asids,
             cnp: cnp && boot.config().domain == Domain::Smt,
             asid_generation: boot.var("asid_generation", ASID_FIRST_VERSION),
-            asid_map: boot.var("asid_map", 0),
+            asid_map: boot.var("asid_map", reserved_bits),
             cur_idx: boot.var("cur_idx", 1),
             active_asids: boot.vars("active_asids", 0),
             reserved_asids: boot.vars("reserved_asids", 0),
             tlb_flush_pending: boot.var("tlb_flush_pending", 0),
             cpu_asid_lock: boot.lock("cpu_asid_lock"),
             context_id: boot.vars("context_id", 0),
+            pinned_asid_map: boot.var("pinned_asid_map", reserved_bits),
+            nr_pinned_asids: boot.var("nr_pinned_asids", 0),
+            max_pinned_asids: (num_asids >> kpti as u64).saturating_sub(cpus + 2),
+            pinned: boot.vars("pinned", 0),
             reserved_pg_dir,
-            xchg: boot.has(XCHG.name),
-            noupd: boot.has(NOUPD.name),
-            broadcast: boot.has(BROADCAST.name),
-            ttbr_late: boot.has(TTBR_LATE.name),
+            built,
         }
     }
 
@@ -113,27 +99,33 @@ impl Asids {
         if cpu.another_in(FAST) {
             cpu.goal(GOAL_ROLLOVER_FAST);
         }
-        let mut map = 0;
+        let mut map = if self.built.with(&defects::UNPINNED) {
+            0
+        } else {
+            self.pinned_asid_map.read(cpu).await
+        };
         for i in 0..cpu.config().cpus as usize {
             let mut asid = self.active_asids[i].xchg_relaxed(cpu, 0).await;
             // This CPU has been through a rollover since it last switched: keep what it
             // had reserved then.
-            if asid == 0 {
+            if asid == 0 && !self.built.with(&defects::NO_RESERVED) {
                 asid = self.reserved_asids[i].read(cpu).await;
             }
             map |= 1 << idx(asid);
             self.reserved_asids[i].write(cpu, asid).await;
         }
         self.asid_map.write(cpu, map).await;
-        if self.broadcast {
+        if self.built.with(&defects::BROADCAST) {
             cpu.dsb(Dsb::Ishst).await;
             cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
             cpu.dsb(Dsb::Ish).await;
             return;
         }
-        self.tlb_flush_pending
-            .write(cpu, (1 << cpu.config().cpus) - 1)
-            .await;
+        if !self.built.with(&defects::NO_PENDING) {
+            self.tlb_flush_pending
+                .write(cpu, (1 << cpu.config().cpus) - 1)
+                .await;
+        }
     }
 
     async fn check_update_reserved_asid(&self, cpu: Cpu<'_>, asid: u64, newasid: u64) -> bool {
@@ -142,7 +134,7 @@ impl Asids {
         for i in 0..cpu.config().cpus as usize {
             if self.reserved_asids[i].read(cpu).await == asid {
                 hit = true;
-                if !self.noupd {
+                if !self.built.with(&defects::NOUPD) {
                     self.reserved_asids[i].write(cpu, newasid).await;
                 }
             }
@@ -163,6 +155,11 @@ impl Asids {
             let newasid = generation | idx(asid);
             if self.check_update_reserved_asid(cpu, asid, newasid).await {
                 cpu.goal(GOAL_RESERVED);
+                return newasid;
+            }
+            // Nobody else can have got the number of a pinned one.
+            if self.pinned[mm.0 as usize].read(cpu).await != 0 {
+                cpu.goal(GOAL_PINNED);
                 return newasid;
             }
             // Not reserved, but free in this generation: keep the number.
@@ -191,68 +188,143 @@ impl Asids {
         generation | asid
     }
 
-    /// `check_and_switch_context`: gives `mm` an ASID of this generation and loads it.
-    pub async fn check_and_switch_context(&self, cpu: Cpu<'_>, mm: Space, pgd: u64) {
-        let me = cpu.id() as usize;
-        if self.cnp && !self.ttbr_late {
+    /// `check_and_switch_context`, but for the switch of the registers at its end: gives `mm` an
+    /// ASID of this generation that a rollover does not take away.
+    pub async fn check_and_switch_context(&self, cpu: Cpu<'_>, mm: Space) {
+        if self.cnp && !self.built.with(&defects::TTBR_LATE) {
             self.cpu_set_reserved_ttbr0(cpu).await;
         }
         let asid = self.context_id[mm.0 as usize].read(cpu).await;
-        let fast = if self.xchg {
-            cpu.phase(FAST);
-            self.asid_gen_match(cpu, asid).await
-                && self.active_asids[me].xchg_relaxed(cpu, asid).await != 0
-        } else {
-            let old_active_asid = self.active_asids[me].read(cpu).await;
-            if old_active_asid == 0 {
-                cpu.goal(GOAL_ZERO);
-            } else {
-                cpu.phase(FAST);
-            }
-            // The test is "not 0", not "unchanged": only a rollover writes this slot
-            // besides this CPU, and only ever a 0.
-            old_active_asid != 0
-                && self.asid_gen_match(cpu, asid).await
-                && self.active_asids[me]
-                    .cmpxchg_relaxed(cpu, old_active_asid, asid)
-                    .await
-                    != 0
-        };
+        let fast = self.fast_path(cpu, asid).await;
         cpu.phase("");
         if !fast {
             self.slow_path(cpu, mm).await;
         }
-        self.cpu_switch_mm(cpu, mm, pgd).await;
+    }
+
+    async fn fast_path(&self, cpu: Cpu<'_>, asid: u64) -> bool {
+        let active_asid = self.active_asids[cpu.id() as usize];
+        if self.built.with(&defects::XCHG) {
+            cpu.phase(FAST);
+            return self.asid_gen_match(cpu, asid).await
+                && active_asid.xchg_relaxed(cpu, asid).await != 0;
+        }
+        let old_active_asid = active_asid.read(cpu).await;
+        if old_active_asid == 0 {
+            cpu.goal(GOAL_ZERO);
+            if !self.built.with(&defects::NO_ZERO_TEST) {
+                return false;
+            }
+        }
+        cpu.phase(FAST);
+        // The test is "not 0", not "unchanged": only a rollover writes this slot besides this
+        // CPU, and only ever a 0.
+        self.asid_gen_match(cpu, asid).await
+            && active_asid
+                .cmpxchg_relaxed(cpu, old_active_asid, asid)
+                .await
+                != 0
     }
 
     async fn slow_path(&self, cpu: Cpu<'_>, mm: Space) {
         let me = cpu.id() as usize;
         cpu.slow_path();
         self.cpu_asid_lock.lock(cpu).await;
+        let asid = self.current_context(cpu, mm).await;
+        if self.tlb_flush_pending.fetch_andnot(cpu, 1 << me).await >> me & 1 != 0 {
+            cpu.goal(GOAL_PENDING);
+            self.local_flush_tlb_all(cpu).await;
+        }
+        let late = self.built.with(&defects::ACTIVE_LATE);
+        if !late {
+            self.active_asids[me].write(cpu, asid).await;
+        }
+        self.cpu_asid_lock.unlock(cpu).await;
+        if late {
+            self.active_asids[me].write(cpu, asid).await;
+        }
+    }
+
+    /// An ASID of this generation, the mm's own if it has one. Under the lock.
+    async fn current_context(&self, cpu: Cpu<'_>, mm: Space) -> u64 {
         let mut asid = self.context_id[mm.0 as usize].read(cpu).await;
         if !self.asid_gen_match(cpu, asid).await {
             asid = self.new_context(cpu, mm).await;
             self.context_id[mm.0 as usize].write(cpu, asid).await;
         }
-        if self.tlb_flush_pending.fetch_andnot(cpu, 1 << me).await >> me & 1 != 0 {
-            cpu.goal(GOAL_PENDING);
-            self.local_flush_tlb_all(cpu).await;
+        asid
+    }
+
+    /// `arm64_mm_context_get`: keeps the mm's ASID for a device, as long as enough are left.
+    pub async fn arm64_mm_context_get(&self, cpu: Cpu<'_>, mm: Space) -> Done {
+        let pinned = self.pinned[mm.0 as usize];
+        self.cpu_asid_lock.lock(cpu).await;
+        let users = pinned.read(cpu).await;
+        let mut done = Done::No;
+        if users != 0 {
+            // Unnoticed: a device would lose the ASID early, and there are none here.
+            pinned.write(cpu, users + 1).await;
+            done = Done::Yes;
+        } else {
+            let nr_pinned_asids = self.nr_pinned_asids.read(cpu).await;
+            if nr_pinned_asids < self.max_pinned_asids {
+                // It may be of an older generation; then it is a new one that is kept.
+                let asid = self.current_context(cpu, mm).await;
+                self.nr_pinned_asids.write(cpu, nr_pinned_asids + 1).await;
+                self.pinned_asid_map.fetch_or(cpu, 1 << idx(asid)).await;
+                // Unnoticed: as above; the mm goes on under another ASID.
+                pinned.write(cpu, 1).await;
+                done = Done::Yes;
+            }
         }
-        self.active_asids[me].write(cpu, asid).await;
         self.cpu_asid_lock.unlock(cpu).await;
+        done
+    }
+
+    /// `arm64_mm_context_put`.
+    pub async fn arm64_mm_context_put(&self, cpu: Cpu<'_>, mm: Space) -> Done {
+        let pinned = self.pinned[mm.0 as usize];
+        let asid = self.context_id[mm.0 as usize].read(cpu).await;
+        self.cpu_asid_lock.lock(cpu).await;
+        let users = pinned.read(cpu).await;
+        if users != 0 {
+            // Unnoticed: the ASID stays pinned.
+            pinned.write(cpu, users - 1).await;
+        }
+        if users == 1 {
+            self.pinned_asid_map.fetch_andnot(cpu, 1 << idx(asid)).await;
+            let nr_pinned_asids = self.nr_pinned_asids.read(cpu).await;
+            // Unnoticed: fewer can be pinned from now on.
+            self.nr_pinned_asids
+                .write(cpu, nr_pinned_asids.saturating_sub(1))
+                .await;
+        }
+        self.cpu_asid_lock.unlock(cpu).await;
+        if users == 0 { Done::No } else { Done::Yes }
+    }
+
+    /// `mm_init` of the next mm. Devices have let go of the one that ended.
+    pub async fn init_new_context(&self, cpu: Cpu<'_>, mm: Space) {
+        while self.arm64_mm_context_put(cpu, mm).await == Done::Yes {}
+        // Unnoticed: the dead mm's entries under its ASID were just flushed; its successor
+        // could keep it.
+        self.context_id[mm.0 as usize].write(cpu, 0).await;
     }
 
     async fn cpu_set_reserved_ttbr0(&self, cpu: Cpu<'_>) {
         cpu.write_sysreg(Reg::Ttbr0, self.reserved_pg_dir).await;
+        // Unnoticed: only with software PAN, which has that table loaded already.
         cpu.isb().await;
     }
 
     /// `cpu_do_switch_mm`. The ASID lives in TTBR1, and is read anew: once active_asids
     /// says it, a rollover keeps its number.
-    async fn cpu_switch_mm(&self, cpu: Cpu<'_>, mm: Space, pgd: u64) {
+    pub async fn cpu_switch_mm(&self, cpu: Cpu<'_>, mm: Space, pgd: u64) {
         let asid = idx(self.context_id[mm.0 as usize].read(cpu).await) as u16;
         let cnp = self.cnp && asid != 0;
-        cpu.write_sysreg(Reg::Ttbr0, self.reserved_pg_dir).await;
+        if !self.built.with(&defects::OLD_TABLE) {
+            cpu.write_sysreg(Reg::Ttbr0, self.reserved_pg_dir).await;
+        }
         cpu.write_sysreg(Reg::Ttbr1, ttbr::new(0, asid, false))
             .await;
         cpu.write_sysreg(Reg::Ttbr0, ttbr::new(pgd, 0, cnp)).await;
@@ -263,7 +335,24 @@ impl Asids {
 
     /// Switching to init_mm, which has no user half.
     pub async fn switch_to_init_mm(&self, cpu: Cpu<'_>) {
-        self.cpu_set_reserved_ttbr0(cpu).await;
+        if !self.built.with(&defects::INIT_MM) {
+            self.cpu_set_reserved_ttbr0(cpu).await;
+        }
+    }
+
+    /// With KPTI, the way to user code and back (`tramp_unmap_kernel`, `tramp_map_kernel`).
+    pub async fn tramp(&self, cpu: Cpu<'_>, user: bool) {
+        // A CPU's own register, which nobody else writes.
+        let ttbr1 = cpu.with(|state| state.regs(cpu.id(), false).ttbr1);
+        let kernel = ttbr::tag(ttbr1) & !(USER_ASID_FLAG as u16);
+        let asid = kernel | if user { USER_ASID_FLAG as u16 } else { 0 };
+        cpu.write_sysreg(Reg::Ttbr1, ttbr::new(0, asid, false))
+            .await;
+    }
+
+    /// The empty table that the kernel has in TTBR0 for want of a user's.
+    pub fn reserved_pg_dir(&self) -> u64 {
+        self.reserved_pg_dir
     }
 
     /// `local_flush_tlb_all`.

@@ -2,7 +2,7 @@
 //! The arm64 ASID allocator with Common not Private translations (A3): siblings share
 //! entries, and TTBR0 is the reserved table before `active_asids` changes.
 
-use crate::arm64::context::TTBR_LATE;
+use crate::arm64::defects::TTBR_LATE;
 use crate::arm64::mm::{Flavour, Mms};
 use crate::{Defect, Source};
 
