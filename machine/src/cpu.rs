@@ -332,6 +332,8 @@ impl<T: Value> Shared<T> {
 
 impl Shared<u64> {
     accesses! {
+        /// atomic64_add_return.
+        add_return(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Full);
         /// atomic64_add_return_relaxed.
         add_return_relaxed(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Relaxed);
         /// set_bit under a mask: or; gives the old value.

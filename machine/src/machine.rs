@@ -660,6 +660,11 @@ impl State {
         }
     }
 
+    /// Whether an IPI is on its way to a CPU.
+    pub fn awaits_ipi(&self, cpu: u8) -> bool {
+        !self.cpus[cpu as usize].in_transit.is_empty()
+    }
+
     /// An IPI arrives.
     pub fn deliver_ipi(&mut self, cpu: u8) -> bool {
         let c = &mut self.cpus[cpu as usize];

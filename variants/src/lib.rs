@@ -7,6 +7,7 @@
 pub mod arm64;
 pub mod kvm;
 pub mod pgtable;
+pub mod x86;
 
 use shootdown_machine::{Access, Boot, Config, Cpu, Done, OpKind, Outcome, Page, Prot, Space, Va};
 

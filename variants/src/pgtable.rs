@@ -16,13 +16,25 @@ use shootdown_machine::{
 pub struct Format {
     arch: Arch,
     stage: Stage,
+    /// Bits that every leaf has besides.
+    more: u64,
 }
 
 impl Format {
     /// Of the machine's architecture.
     pub fn new(boot: &Boot<'_>, stage: Stage) -> Format {
         let arch = boot.config().arch;
-        Format { arch, stage }
+        Format {
+            arch,
+            stage,
+            more: 0,
+        }
+    }
+
+    /// With leaves that every PCID shares, on x86.
+    pub fn global(mut self) -> Format {
+        self.more |= shootdown_machine::x86::GLOBAL;
+        self
     }
 
     /// A descriptor that points to a table.
@@ -32,7 +44,8 @@ impl Format {
 
     /// A descriptor that maps memory, for users, accessed and not global.
     pub fn leaf(self, level: u8, pa: u64, writable: bool) -> Desc {
-        self.arch.leaf(self.stage, level, pa, writable)
+        let Desc(bits) = self.arch.leaf(self.stage, level, pa, writable);
+        Desc(bits | self.more)
     }
 
     /// What a walker makes of a descriptor of this level.
@@ -89,6 +102,20 @@ pub trait Flush {
     async fn range(&self, cpu: Cpu<'_>, space: Space, va: Va, size: u64);
     /// All of the space is about to be freed.
     async fn exit(&self, cpu: Cpu<'_>, space: Space);
+    /// It has been, and its root table is.
+    async fn destroy(&self, _cpu: Cpu<'_>, _space: Space) {}
+    /// A page was unmapped by reclaim, whose batch is flushed later: what to flush then. Here,
+    /// nothing is put off.
+    async fn batch_add(&self, cpu: Cpu<'_>, space: Space, va: Va) -> u64 {
+        self.leaf(cpu, space, va, 3).await;
+        0
+    }
+    /// The end of a batch: gone everywhere when this returns. The space's lock is not held.
+    async fn batch_flush(&self, _cpu: Cpu<'_>, _batch: u64) {}
+    /// Descriptors are about to be taken away, whose flush comes after the lock is given back.
+    async fn gather(&self, _cpu: Cpu<'_>, _space: Space) {}
+    /// It has come.
+    async fn finish(&self, _cpu: Cpu<'_>, _space: Space) {}
     /// This CPU took a fault that the tables do not explain.
     async fn spurious(&self, cpu: Cpu<'_>, space: Space, va: Va);
     /// This CPU took a TLB conflict abort.
@@ -111,6 +138,10 @@ pub struct PageTables<F> {
     keep_block: bool,
     /// Tables are freed without a grace period.
     free_at_once: bool,
+    /// B-35: tables are freed before they are flushed.
+    free_first: bool,
+    /// Descriptors are replaced by plain stores: what orders them is the flush's business.
+    plain: bool,
     first_level: u8,
 }
 
@@ -133,6 +164,16 @@ impl<F: Flush> PageTables<F> {
         lock: &'static str,
         flush: impl FnOnce([Shared<u64>; 8]) -> F,
     ) -> PageTables<F> {
+        PageTables::boot_as(boot, Format::new(boot, stage), lock, flush)
+    }
+
+    /// The same with descriptors of another format.
+    pub fn boot_as(
+        boot: &Boot<'_>,
+        format: Format,
+        lock: &'static str,
+        flush: impl FnOnce([Shared<u64>; 8]) -> F,
+    ) -> PageTables<F> {
         let spaces = boot.config().spaces;
         let roots: [u64; 8] = core::array::from_fn(|i| {
             if (i as u8) < spaces {
@@ -144,11 +185,13 @@ impl<F: Flush> PageTables<F> {
         let pgd = boot.vars_from("pgd", roots);
         let tables = PageTables {
             flush: flush(pgd),
-            format: Format::new(boot, stage),
+            format,
             pgd,
             lock: boot.locks(lock),
             skip_break: false,
             keep_block: false,
+            free_first: false,
+            plain: false,
             free_at_once: boot.has(NO_GRACE_PERIOD.name),
             first_level: boot.config().first_level(),
         };
@@ -183,6 +226,27 @@ impl<F: Flush> PageTables<F> {
         self.skip_break = boot.config().answers() >= Bbm::Level2;
         self.keep_block = keep_block;
         self
+    }
+
+    /// Replaces descriptors by plain stores (`native_set_pte`, `pmd_clear`).
+    pub fn plain_stores(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    /// B-35: frees tables before they are flushed.
+    pub fn free_tables_first(mut self, first: bool) -> Self {
+        self.free_first = first;
+        self
+    }
+
+    /// Replaces a valid descriptor, which nobody else changes; what it was.
+    async fn replace(&self, cpu: Cpu<'_>, at: u64, old: Desc, new: Desc) -> Desc {
+        if self.plain {
+            cpu.pte_write(at, new).await;
+            return old;
+        }
+        cpu.pte_xchg_relaxed(at, new).await
     }
 
     /// The root table of a space.
@@ -250,13 +314,21 @@ impl<F: Flush> PageTables<F> {
         }
     }
 
+    /// Begins a change of a space's tables.
+    async fn begin_change(&self, cpu: Cpu<'_>, space: Space) {
+        self.lock[space.0 as usize].lock(cpu).await;
+        self.flush.pending(cpu, space).await;
+    }
+
+    async fn end_change(&self, cpu: Cpu<'_>, space: Space) {
+        self.lock[space.0 as usize].unlock(cpu).await;
+    }
+
     /// Maps a page.
     pub async fn map(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-        let lock = &self.lock[space.0 as usize];
-        lock.lock(cpu).await;
-        self.flush.pending(cpu, space).await;
+        self.begin_change(cpu, space).await;
         let done = self.map_locked(cpu, space, va, page).await;
-        lock.unlock(cpu).await;
+        self.end_change(cpu, space).await;
         done.unwrap_or_else(|e| e)
     }
 
@@ -289,32 +361,62 @@ impl<F: Flush> PageTables<F> {
 
     /// Unmaps a page.
     pub async fn unmap(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
-        let lock = &self.lock[space.0 as usize];
-        lock.lock(cpu).await;
-        self.flush.pending(cpu, space).await;
+        self.begin_change(cpu, space).await;
         let mut done = Done::No;
-        if let Some((pte, 3, _)) = self.lookup(cpu, space, va).await {
-            let old = cpu.pte_xchg_relaxed(pte, Desc::INVALID).await;
+        if let Some((pte, 3, desc)) = self.lookup(cpu, space, va).await {
+            let old = self.replace(cpu, pte, desc, Desc::INVALID).await;
             self.flush.leaf(cpu, space, va, 3).await;
             cpu.free(self.format.pa(3, old)).await;
             done = Done::Yes;
         }
-        lock.unlock(cpu).await;
+        self.end_change(cpu, space).await;
+        done
+    }
+
+    /// Reclaims a page, in a batch of its own.
+    pub async fn reclaim(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
+        self.begin_change(cpu, space).await;
+        if let Some((pte, 3, desc)) = self.lookup(cpu, space, va).await {
+            let old = self.replace(cpu, pte, desc, Desc::INVALID).await;
+            let batch = self.flush.batch_add(cpu, space, va).await;
+            self.end_change(cpu, space).await;
+            self.flush.batch_flush(cpu, batch).await;
+            cpu.free(self.format.pa(3, old)).await;
+            return Done::Yes;
+        }
+        self.end_change(cpu, space).await;
+        Done::No
+    }
+
+    /// Throws a page away: the flush comes after the lock.
+    pub async fn zap(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
+        self.lock[space.0 as usize].lock(cpu).await;
+        let mut done = Done::No;
+        let mut old = Desc::INVALID;
+        if let Some((pte, 3, desc)) = self.lookup(cpu, space, va).await {
+            self.flush.gather(cpu, space).await;
+            old = self.replace(cpu, pte, desc, Desc::INVALID).await;
+            done = Done::Yes;
+        }
+        self.end_change(cpu, space).await;
+        if done == Done::Yes {
+            self.flush.leaf(cpu, space, va, 3).await;
+            self.flush.finish(cpu, space).await;
+            cpu.free(self.format.pa(3, old)).await;
+        }
         done
     }
 
     /// Changes a permission; legal without a break (machine rule 18).
     pub async fn protect(&self, cpu: Cpu<'_>, space: Space, va: Va, prot: Prot) -> Done {
-        let lock = &self.lock[space.0 as usize];
-        lock.lock(cpu).await;
-        self.flush.pending(cpu, space).await;
+        self.begin_change(cpu, space).await;
         let mut done = Done::No;
         let writable = prot == Prot::Rw;
         if let Some((at, level, desc)) = self.lookup(cpu, space, va).await
             && self.format.writable(level, desc) != writable
         {
             let new = self.format.with_writable(desc, writable);
-            cpu.pte_xchg_relaxed(at, new).await;
+            self.replace(cpu, at, desc, new).await;
             if writable {
                 self.flush.relax(cpu, space, va, level).await;
             } else {
@@ -322,21 +424,19 @@ impl<F: Flush> PageTables<F> {
             }
             done = Done::Yes;
         }
-        lock.unlock(cpu).await;
+        self.end_change(cpu, space).await;
         done
     }
 
     /// Migrates a page: `ptep_clear_flush`, copy, map the copy.
     pub async fn remap(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-        let lock = &self.lock[space.0 as usize];
-        lock.lock(cpu).await;
-        self.flush.pending(cpu, space).await;
+        self.begin_change(cpu, space).await;
         let mut done = Done::No;
-        if let Some((pte, 3, _)) = self.lookup(cpu, space, va).await {
+        if let Some((pte, 3, desc)) = self.lookup(cpu, space, va).await {
             let new = cpu.alloc_page(space, page).await;
             done = Done::Exhausted;
             if new != 0 {
-                let old = cpu.pte_xchg_relaxed(pte, Desc::INVALID).await;
+                let old = self.replace(cpu, pte, desc, Desc::INVALID).await;
                 self.flush.leaf(cpu, space, va, 3).await;
                 cpu.copy_page(self.format.pa(3, old), new).await;
                 let desc = self.format.leaf(3, new, self.format.writable(3, old));
@@ -345,17 +445,15 @@ impl<F: Flush> PageTables<F> {
                 done = Done::Yes;
             }
         }
-        lock.unlock(cpu).await;
+        self.end_change(cpu, space).await;
         done
     }
 
     /// Splits a block.
     pub async fn split(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
-        let lock = &self.lock[space.0 as usize];
-        lock.lock(cpu).await;
-        self.flush.pending(cpu, space).await;
+        self.begin_change(cpu, space).await;
         let done = self.split_locked(cpu, space, va).await;
-        lock.unlock(cpu).await;
+        self.end_change(cpu, space).await;
         done.unwrap_or_else(|e| e)
     }
 
@@ -378,7 +476,7 @@ impl<F: Flush> PageTables<F> {
                 self.flush.range(cpu, space, first, level_size(2)).await;
             }
         } else {
-            cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
+            self.replace(cpu, pmd, block, Desc::INVALID).await;
             self.flush.leaf(cpu, space, va, 2).await;
             self.set_desc(cpu, pmd, self.format.table(table)).await;
         }
@@ -387,11 +485,9 @@ impl<F: Flush> PageTables<F> {
 
     /// Collapses a table of pages into a block.
     pub async fn collapse(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-        let lock = &self.lock[space.0 as usize];
-        lock.lock(cpu).await;
-        self.flush.pending(cpu, space).await;
+        self.begin_change(cpu, space).await;
         let done = self.collapse_locked(cpu, space, va, page).await;
-        lock.unlock(cpu).await;
+        self.end_change(cpu, space).await;
         done.unwrap_or_else(|e| e)
     }
 
@@ -433,7 +529,10 @@ impl<F: Flush> PageTables<F> {
             } else {
                 frame(cpu.alloc_block(space, page).await)?
             };
-            cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
+            self.replace(cpu, pmd, desc, Desc::INVALID).await;
+            if self.free_first {
+                self.free_table(cpu, table).await;
+            }
             self.flush.range(cpu, space, first, level_size(2)).await;
             if !in_place {
                 for (i, pa) in (0..).zip(&pages) {
@@ -448,7 +547,9 @@ impl<F: Flush> PageTables<F> {
                 cpu.free(pa).await;
             }
         }
-        self.free_table(cpu, table).await;
+        if !self.free_first {
+            self.free_table(cpu, table).await;
+        }
         Ok(Done::Yes)
     }
 
@@ -464,25 +565,26 @@ impl<F: Flush> PageTables<F> {
 
     /// Frees everything, and gives the letter an empty root.
     pub async fn exit(&self, cpu: Cpu<'_>, space: Space) -> Done {
-        let lock = &self.lock[space.0 as usize];
         // Unnoticed: the harness lets nothing else run on a space that exits.
-        lock.lock(cpu).await;
+        self.lock[space.0 as usize].lock(cpu).await;
         let root = self.pgd(cpu, space).await;
         let mut unlinked = [Desc::INVALID; SLOTS];
         for (i, slot) in unlinked.iter_mut().enumerate() {
             let at = root + i as u64 * 8;
-            if cpu.pte_read(at).await.valid() {
-                *slot = cpu.pte_xchg_relaxed(at, Desc::INVALID).await;
+            let desc = cpu.pte_read(at).await;
+            if desc.valid() {
+                *slot = self.replace(cpu, at, desc, Desc::INVALID).await;
             }
         }
         self.flush.exit(cpu, space).await;
         for desc in unlinked {
             self.free_below(cpu, desc, self.first_level).await;
         }
+        self.flush.destroy(cpu, space).await;
         let new = cpu.new_root(space).await;
         self.pgd[space.0 as usize].write(cpu, new).await;
         self.free_table(cpu, root).await;
-        lock.unlock(cpu).await;
+        self.end_change(cpu, space).await;
         if new == 0 { Done::Exhausted } else { Done::Yes }
     }
 

@@ -11,6 +11,8 @@ use shootdown_machine::Config;
 const CHANGES: usize = 3;
 /// Steps that a run is taken to have, for where the changes may be.
 const LENGTH: u32 = 300;
+/// Steps after which a CPU of the highest priority is taken to spin, waiting for another.
+const PATIENCE: u32 = 200;
 
 /// The CPU of the highest priority runs, until a change lowers it.
 pub struct Pct {
@@ -19,6 +21,8 @@ pub struct Pct {
     order: Vec<u8>,
     changes: [u32; CHANGES],
     step: u32,
+    /// The CPU that ran last, and its steps in a row.
+    run: (u8, u32),
 }
 
 impl Pct {
@@ -33,19 +37,21 @@ impl Pct {
             order,
             changes,
             step: 0,
+            run: (0, 0),
         }
     }
 }
 
 impl Scheduler for Pct {
     fn next(&mut self, exec: &mut dyn Exec) -> Option<Slot> {
-        let act = self.hardware.act();
+        let act = self.hardware.act(exec);
         if act.is_some() {
             return act;
         }
         let place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
         let cpu = self.order[place];
-        if self.changes.contains(&self.step) {
+        self.run = (cpu, if self.run.0 == cpu { self.run.1 + 1 } else { 1 });
+        if self.changes.contains(&self.step) || self.run.1.is_multiple_of(PATIENCE) {
             let lowered = self.order.remove(place);
             self.order.push(lowered);
         }

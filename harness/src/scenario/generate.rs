@@ -132,14 +132,15 @@ impl Swarm {
             }
         }
         let mut agents = [0; AGENTS];
-        for (weight, kept) in agents.iter_mut().zip([75, 45, 45, 40, 5, 90, 60, 10]) {
+        for (weight, kept) in agents.iter_mut().zip([75, 45, 45, 40, 40, 90, 60, 25]) {
             if percent(rng, kept) {
                 *weight = rng.u32(1..=40);
             }
         }
-        agents[4] /= 8;
+        // Few variants have IPIs.
+        agents[4] /= 4;
         // Few variants are guests.
-        agents[7] /= 4;
+        agents[7] /= 2;
         // Buffers and old values are most of what a weak model adds.
         agents[5] *= 2 * u32::from(machine.memory.buffers());
         agents[6] *= u32::from(machine.memory.stale_reads());
@@ -206,8 +207,12 @@ impl Swarm {
                     _ => self.switch(rng, loaded),
                 };
             }
-            if let Op::Switch(space) = op {
-                loaded = space;
+            if let Op::Switch(space) = &mut op {
+                // From the idle task, mostly back to where it came from.
+                if matches!(program.last(), Some(Op::SchedOut)) && percent(rng, 60) {
+                    *space = loaded;
+                }
+                loaded = *space;
             }
             program.push(op);
         }

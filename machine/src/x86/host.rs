@@ -44,6 +44,11 @@ impl Boot<'_> {
 }
 
 impl State {
+    /// Whether the CPUs are virtual.
+    pub fn has_host(&self) -> bool {
+        self.host.words.is_some()
+    }
+
     /// The host takes a virtual CPU off its core: until it is resumed it takes no steps and
     /// its walker stands still. Its TLB stays. Between two instructions only: a walk is given
     /// up. `false`: it is off already, or the CPUs are not virtual.

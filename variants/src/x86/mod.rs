@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The x86 kernel's address spaces (A6): `arch/x86/mm/tlb.c`, `arch/x86/kernel/kvm.c`,
+//! Linux 7.3.4.
+//!
+//! PCIDs are private to a CPU: two slots here, six in the kernel. `tlb_gen` counts the flushes
+//! of an mm, and each slot remembers how far it has got. Shares of what the kernel has, and
+//! what is not here: the user's PCIDs of page-table isolation, `invalidate_other` that goes with
+//! them, and the migration of threads.
+
+pub mod defects;
+pub mod flush;
+pub mod global_asid;
+mod info;
+pub mod mm;
+mod pv;
+mod remote;
+pub mod tlbstate;
