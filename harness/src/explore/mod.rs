@@ -61,10 +61,6 @@ struct Hardware {
     cpus: u8,
     /// Probability of any act of hardware before a CPU's step.
     rate: f64,
-    /// Probability that an IPI on its way arrives before a CPU's step.
-    arrival: f64,
-    /// Probability that a host takes a virtual CPU away, or gives it back.
-    preemption: f64,
     hot: [u64; 2],
     memory: Memory,
 }
@@ -72,35 +68,17 @@ struct Hardware {
 impl Hardware {
     fn new(rng: &mut Rng, machine: &Config) -> Hardware {
         let rate = [0.0, 0.02, 0.1, 0.3][rng.usize(..4)];
-        let arrival = [0.02, 0.1, 0.5][rng.usize(..3)];
-        let preemption = [0.005, 0.03, 0.1][rng.usize(..3)];
         let hot = [[0, PAGE], [4 * PAGE, 5 * PAGE], [PAGE, 7 * PAGE]][rng.usize(..3)];
         Hardware {
             rng: rng.fork(),
             cpus: machine.cpus,
             rate,
-            arrival,
-            preemption,
             hot,
             memory: machine.memory,
         }
     }
 
-    fn act(&mut self, exec: &dyn Exec) -> Option<Slot> {
-        if exec.machine().state().has_host() && self.rng.f64() < self.preemption {
-            let cpu = self.rng.u8(..self.cpus);
-            return Some(if exec.machine().state().cpus[cpu as usize].preempted {
-                Slot::Resume { cpu }
-            } else {
-                Slot::Preempt { cpu }
-            });
-        }
-        let on_its_way = |cpu: &u8| exec.machine().state().awaits_ipi(*cpu);
-        if let Some(cpu) = (0..self.cpus).find(on_its_way)
-            && self.rng.f64() < self.arrival
-        {
-            return Some(Slot::Ipi { cpu });
-        }
+    fn act(&mut self) -> Option<Slot> {
         if self.rng.f64() >= self.rate {
             return None;
         }
