@@ -153,7 +153,8 @@ impl Tlb {
             }
             return;
         }
-        if loaded_mm == INIT_MM {
+        // Never in a switch: that masks interrupts.
+        if loaded_mm == INIT_MM || loaded_mm == SWITCHING {
             return;
         }
         let mut asid = self.loaded_mm_asid[me].read(cpu).await;

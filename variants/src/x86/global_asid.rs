@@ -6,7 +6,7 @@
 //! a switch: whoever asks for one, when, must make no difference to safety.
 
 use super::info::FlushTlbInfo;
-use super::tlbstate::{SWITCHING, TLB_NR_DYN_ASIDS, Tlb, number};
+use super::tlbstate::{SWITCHING, TLB_NR_DYN_ASIDS, Tlb, index, number};
 use shootdown_machine::x86::Invlpgb;
 use shootdown_machine::{Boot, Cpu, Lock, Shared, Space};
 
@@ -125,10 +125,8 @@ impl GlobalAsids {
 impl Tlb {
     /// `mm_global_asid`; 0: none.
     pub(super) async fn mm_global_asid(&self, cpu: Cpu<'_>, mm: u64) -> u64 {
-        match mm.checked_sub(1) {
-            Some(i) if self.global.on => {
-                self.global.global_asid[i as usize].read_acquire(cpu).await
-            }
+        match index(mm) {
+            Some(i) if self.global.on => self.global.global_asid[i].read_acquire(cpu).await,
             _ => 0,
         }
     }
@@ -140,8 +138,8 @@ impl Tlb {
     }
 
     pub(super) async fn mm_in_asid_transition(&self, cpu: Cpu<'_>, mm: u64) -> bool {
-        match mm.checked_sub(1) {
-            Some(i) if self.global.on => self.global.asid_transition[i as usize].read(cpu).await,
+        match index(mm) {
+            Some(i) if self.global.on => self.global.asid_transition[i].read(cpu).await,
             _ => false,
         }
     }
@@ -192,7 +190,9 @@ impl Tlb {
         g.global_asid_used.write(cpu, used | 1 << asid).await;
         g.last_global_asid.write(cpu, asid).await;
         let available = g.global_asid_available.read(cpu).await;
-        g.global_asid_available.write(cpu, available - 1).await;
+        g.global_asid_available
+            .write(cpu, available.wrapping_sub(1))
+            .await;
         asid
     }
 

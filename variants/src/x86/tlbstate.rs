@@ -23,6 +23,11 @@ pub(super) fn number(mm: Space) -> u64 {
     mm.0 as u64 + 1
 }
 
+/// Where an mm's variables are; `init_mm` has none, and nor has a switch that did not end.
+pub(super) fn index(mm: u64) -> Option<usize> {
+    (mm != SWITCHING).then(|| (mm as usize).checked_sub(1))?
+}
+
 /// What the kernel is built for.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Features {
@@ -152,23 +157,23 @@ impl Tlb {
 
     /// `mm->context.tlb_gen`.
     async fn tlb_gen_of(&self, cpu: Cpu<'_>, mm: u64) -> u64 {
-        match mm.checked_sub(1) {
-            Some(i) => self.tlb_gen[i as usize].read(cpu).await,
+        match index(mm) {
+            Some(i) => self.tlb_gen[i].read(cpu).await,
             None => INIT_MM_TLB_GEN,
         }
     }
 
     /// `mm->context.ctx_id`, which does not change while the mm lives.
     pub(super) async fn ctx_id_of(&self, cpu: Cpu<'_>, mm: u64) -> u64 {
-        match mm.checked_sub(1) {
-            Some(i) => self.ctx_id[i as usize].read(cpu).await,
+        match index(mm) {
+            Some(i) => self.ctx_id[i].read(cpu).await,
             None => INIT_MM_CTX_ID,
         }
     }
 
     async fn pgd_of(&self, cpu: Cpu<'_>, mm: u64) -> u64 {
-        match mm.checked_sub(1) {
-            Some(i) => self.pgd[i as usize].read(cpu).await,
+        match index(mm) {
+            Some(i) => self.pgd[i].read(cpu).await,
             None => self.swapper_pg_dir,
         }
     }
@@ -278,11 +283,11 @@ impl Tlb {
     async fn announce_switch(&self, cpu: Cpu<'_>, prev: u64, next: u64) -> u64 {
         let (me, bit) = (cpu.id() as usize, 1 << cpu.id());
         if self.features.clear_prev {
-            if let Some(i) = prev.checked_sub(1) {
-                self.mm_cpumask[i as usize].fetch_andnot(cpu, bit).await;
+            if let Some(i) = index(prev) {
+                self.mm_cpumask[i].fetch_andnot(cpu, bit).await;
             }
-            if let Some(i) = next.checked_sub(1) {
-                self.mm_cpumask[i as usize].fetch_or(cpu, bit).await;
+            if let Some(i) = index(next) {
+                self.mm_cpumask[i].fetch_or(cpu, bit).await;
             }
             return self.tlb_gen_of(cpu, next).await;
         }
@@ -293,10 +298,10 @@ impl Tlb {
         };
         self.loaded_mm[me].write(cpu, SWITCHING).await;
         let mut barrier = false;
-        if let Some(i) = next.checked_sub(1)
-            && self.mm_cpumask[i as usize].read(cpu).await & bit == 0
+        if let Some(i) = index(next)
+            && self.mm_cpumask[i].read(cpu).await & bit == 0
         {
-            self.mm_cpumask[i as usize].fetch_or(cpu, bit).await;
+            self.mm_cpumask[i].fetch_or(cpu, bit).await;
             barrier = true;
         }
         if !barrier && !self.bugs.no_switch_mb {
