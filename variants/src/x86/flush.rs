@@ -214,6 +214,7 @@ impl Tlb {
             cpu.write_cr3(cr3(read_cr3_pa(cpu), self.kern_pcid(asid)))
                 .await;
         }
+        // Unnoticed: a slot that seems older than its entries are is flushed once more.
         slot.write(cpu, mm_tlb_gen).await;
     }
 
@@ -270,6 +271,7 @@ impl Tlb {
         let mask = self.mm_cpumask[mm.0 as usize].read(cpu).await;
         let me = cpu.id();
         for target in (0..cpu.config().cpus).filter(|c| mask >> c & 1 != 0 && *c != me) {
+            // Unnoticed: where all flushes are IPIs, the one of exit has made lazy CPUs let go.
             cpu.send_ipi(target, info.message()).await;
         }
         cpu.local_irq_save().await;

@@ -341,6 +341,7 @@ impl Tlb {
     pub(super) async fn enter_lazy_tlb(&self, cpu: Cpu<'_>) {
         let me = cpu.id() as usize;
         if self.loaded_mm[me].read(cpu).await != INIT_MM {
+            // Unnoticed: a CPU that does not say so is flushed as one that runs the mm.
             self.is_lazy[me].write(cpu, true).await;
         }
     }
