@@ -7,9 +7,10 @@ use shootdown_machine::{Act, Name, Space, State, Word};
 pub fn variable(state: &State, act: &Act) -> Option<Name> {
     let word = match act {
         Act::Load(w, _) | Act::Store(w, ..) | Act::Rmw(w, ..) | Act::Lock(w) | Act::Unlock(w) => *w,
+        Act::ReadLock(w) | Act::ReadUnlock(w) => *w,
         _ => return None,
     };
-    state.mem.names.get(word as usize).copied()
+    state.mem.name(word)
 }
 
 /// What a variable is to an allocator of tags, by the kernel's habits of naming.
@@ -104,7 +105,7 @@ pub fn change(name: &str, old: u64, new: u64) -> String {
 /// A variable's name with its index, a letter where there is one for each space.
 pub fn full(state: &State, word: Word) -> String {
     let names = &state.mem.names;
-    let Some(Name { name, index }) = names.get(word as usize).copied() else {
+    let Some(Name { name, index }) = state.mem.name(word) else {
         return format!("word {word}");
     };
     let of_name = names.iter().filter(|n| n.name == name).count();

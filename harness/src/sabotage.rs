@@ -105,6 +105,8 @@ fn describe(state: &State, act: &Act) -> String {
         (Act::Store(..), Some(name)) => format!("{name} :="),
         (Act::Lock(_), Some(name)) => format!("lock {name}"),
         (Act::Unlock(_), Some(name)) => format!("unlock {name}"),
+        (Act::ReadLock(_), Some(name)) => format!("read_lock {name}"),
+        (Act::ReadUnlock(_), Some(name)) => format!("read_unlock {name}"),
         (act, _) => act.word().to_owned(),
     }
 }

@@ -95,6 +95,12 @@ pub enum Act {
     Lock(Word),
     /// Giving it back.
     Unlock(Word),
+    /// Taking a reader/writer lock to read; blocks while a writer has it.
+    ReadLock(Word),
+    /// Giving it back.
+    ReadUnlock(Word),
+    /// Waits until descriptors have changed more often than that.
+    AwaitChange(u32),
     /// Masks interrupts.
     IrqOff,
     /// Unmasks them.
@@ -150,6 +156,9 @@ impl Act {
             Act::Load(..) | Act::Store(..) | Act::Rmw(..) => "pte",
             Act::Lock(_) => "lock",
             Act::Unlock(_) => "unlock",
+            Act::ReadLock(_) => "read_lock",
+            Act::ReadUnlock(_) => "read_unlock",
+            Act::AwaitChange(_) => "wait_change",
             Act::IrqOff => "local_irq_disable",
             Act::IrqOn => "local_irq_enable",
             Act::Tlbi(_) => "tlbi",
@@ -189,6 +198,8 @@ impl Act {
                 | Act::SendIpi(..)
                 | Act::Lock(_)
                 | Act::Unlock(_)
+                | Act::ReadLock(_)
+                | Act::ReadUnlock(_)
                 | Act::Store(..)
         )
     }

@@ -214,6 +214,10 @@ impl<'m> Cpu<'m> {
         new_root(space: Space) -> u64 = Act::NewRoot(space);
         /// Copies the page at `from` to `to`; later stores to `from` are lost.
         copy_page(from: u64, to: u64) -> () = Act::Copy(from, to);
+        /// Waits until some descriptor has changed since [`changes`](Self::changes) gave this
+        /// number: a turn of a loop that waits for what another CPU is in the middle of, and
+        /// holds no lock for.
+        await_change(since: u32) -> () = Act::AwaitChange(since);
         /// Sends an IPI.
         send_ipi(target: u8, message: u64) -> () = Act::SendIpi(target, message);
         /// Waits until every IPI that this CPU sent has been handled.
@@ -255,6 +259,22 @@ impl<'m> Cpu<'m> {
             .enumerate()
             .filter(|(i, _)| *i != self.id as usize);
         others.any(|(_, c)| c.phase == phase)
+    }
+
+    /// How often descriptors have changed.
+    pub fn changes(self) -> u32 {
+        self.machine.state.borrow().pte_changes
+    }
+
+    /// The reference count of the frame of a table (`page_count`). What lies outside of the
+    /// frames that can hold one shares the unused count of frame 0.
+    pub fn page_count(self, pa: u64) -> Shared<u64> {
+        let mem = &self.machine.state.borrow().mem;
+        let word = mem.count_word(pa).or_else(|| mem.count_word(0));
+        Shared {
+            word: word.unwrap_or(VARS as Word),
+            value: PhantomData,
+        }
     }
 
     /// Ghost: counts a slow path.
@@ -336,6 +356,8 @@ impl Shared<u64> {
         add_return(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Full);
         /// atomic64_add_return_relaxed.
         add_return_relaxed(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Relaxed);
+        /// atomic_add_return; wraps, so that it subtracts as well.
+        add_return(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Full);
         /// set_bit under a mask: or; gives the old value.
         fetch_or(bits: u64) -> u64 = |w, bits| Act::Rmw(w, Rmw::Or(bits), Order::Full);
         /// clear_bit under a mask: and-not; gives the old value.
@@ -360,6 +382,39 @@ impl Lock {
     #[track_caller]
     pub fn unlock<'m>(&self, cpu: Cpu<'m>) -> Step<'m, ()> {
         cpu.step(Act::Unlock(self.word))
+    }
+}
+
+/// A reader/writer lock: any number of readers, or one writer. Not fair, to neither side.
+#[derive(Clone, Copy, Debug)]
+pub struct RwLock {
+    word: Word,
+}
+
+impl RwLock {
+    /// Takes it to write; the step is not enabled while anybody has it.
+    #[track_caller]
+    pub fn write_lock<'m>(&self, cpu: Cpu<'m>) -> Step<'m, ()> {
+        cpu.step(Act::Lock(self.word))
+    }
+
+    /// Gives it back.
+    #[track_caller]
+    pub fn write_unlock<'m>(&self, cpu: Cpu<'m>) -> Step<'m, ()> {
+        cpu.step(Act::Unlock(self.word))
+    }
+
+    /// Takes it to read; the step is not enabled while a writer has it. A CPU that has it must
+    /// not take it again.
+    #[track_caller]
+    pub fn read_lock<'m>(&self, cpu: Cpu<'m>) -> Step<'m, ()> {
+        cpu.step(Act::ReadLock(self.word))
+    }
+
+    /// Gives it back.
+    #[track_caller]
+    pub fn read_unlock<'m>(&self, cpu: Cpu<'m>) -> Step<'m, ()> {
+        cpu.step(Act::ReadUnlock(self.word))
     }
 }
 
@@ -436,6 +491,27 @@ impl<'m> Boot<'m> {
         core::array::from_fn(|i| Lock {
             word: self.declare::<u64>(name, Some(i as u8), 0).word,
         })
+    }
+
+    /// A reader/writer lock for each space (or CPU), by number.
+    pub fn rw_locks<const N: usize>(&self, name: &'static str) -> [RwLock; N] {
+        core::array::from_fn(|i| RwLock {
+            word: self.declare::<u64>(name, Some(i as u8), 0).word,
+        })
+    }
+
+    /// Says that the table at `root`, of level 2, has what a space maps, and the tables that
+    /// walkers read are filled from it.
+    pub fn primary(&self, space: Space, root: u64) {
+        self.machine.state.borrow_mut().primary[space.0 as usize] = root;
+    }
+
+    /// Sets the reference count of a table's frame.
+    pub fn page_count(&self, pa: u64, count: u64) {
+        let mem = &mut self.machine.state.borrow_mut().mem;
+        if let Some(word) = mem.count_word(pa) {
+            mem.set(word, count);
+        }
     }
 
     /// An empty table of no space, for the kernel's own use.

@@ -29,7 +29,7 @@ pub use act::{Act, Dsb, Fence, Order, Outcome, Rmw};
 pub use arch::{Decoded, Leaf};
 pub use config::{Arch, Bbm, Config, Domain, Memory, Pick, Switch, Switches, limits};
 pub use context::{Context, El, level_size, slot_pa, tlbi_vmid};
-pub use cpu::{Boot, Cpu, Lock, Machine, Shared, Step, Value};
+pub use cpu::{Boot, Cpu, Lock, Machine, RwLock, Shared, Step, Value};
 pub use event::{Done, Drop, Event, Site};
 pub use machine::{Announced, Cost, CpuState, Ipi, State};
 pub use mem::{BITS, Frame, GROUP, Memory as Ram, Name, Page, SLOTS, Use, Word, initial_page};

@@ -146,6 +146,10 @@ pub struct State {
     pub roots: [u64; 8],
     /// Incarnation of each space.
     pub lives: [u8; 8],
+    /// Tables that say what a space maps, where those that walkers read are only filled from
+    /// them (as the host's are, for a VM's stage 2); 0: there are none. The
+    /// root is one of level 2.
+    pub primary: [u64; 8],
     /// Tables that are freed when the CPUs of a mask have been quiescent; who freed them.
     pub(crate) deferred: Vec<(u64, u8, u8, Site)>,
     next_entry: u32,
@@ -212,6 +216,7 @@ impl State {
         self.step = 0;
         self.roots = [0; 8];
         self.lives = [0; 8];
+        self.primary = [0; 8];
         self.deferred.clear();
         self.next_entry = 0;
         self.next_tlbi = 0;
@@ -277,6 +282,11 @@ impl State {
         if virtualized { Stage::Two } else { Stage::One }
     }
 
+    /// Whether the table at `pa` has been freed, and waits for a grace period.
+    pub fn waits_for_grace(&self, pa: u64) -> bool {
+        self.deferred.iter().any(|(table, ..)| *table == pa)
+    }
+
     /// What a descriptor of the spaces' tables means at a level.
     pub fn decode(&self, level: u8, desc: Desc) -> Decoded {
         self.config.arch.decode(self.stage(), level, desc)
@@ -284,8 +294,20 @@ impl State {
 
     /// Where a space's own tables map `va` now: level, address of the descriptor, descriptor.
     pub fn translate(&self, space: Space, va: Va) -> Option<(u8, u64, Desc)> {
-        let mut table = self.roots[space.0 as usize];
-        for level in self.config.first_level()..=3 {
+        self.look_up(self.roots[space.0 as usize], self.config.first_level(), va)
+    }
+
+    /// Where a space's mapping of `va` is kept: as [`translate`](Self::translate), but in its
+    /// [`primary`](Self::primary) tables if it has any.
+    pub fn mapping(&self, space: Space, va: Va) -> Option<(u8, u64, Desc)> {
+        match self.primary[space.0 as usize] {
+            0 => self.translate(space, va),
+            root => self.look_up(root, 2, va),
+        }
+    }
+
+    fn look_up(&self, mut table: u64, first: u8, va: Va) -> Option<(u8, u64, Desc)> {
+        for level in first..=3 {
             let at = slot_pa(table, level, va);
             let desc = self.mem.desc(at);
             match self.decode(level, desc) {
@@ -720,6 +742,9 @@ impl State {
             None => false,
             Some(a) => match a.act {
                 Act::Lock(word) => self.mem.get(word) != 0 && !self.is_sabotaged(a),
+                // A writer's number is in the low byte.
+                Act::ReadLock(word) => self.mem.get(word) & 0xff != 0 && !self.is_sabotaged(a),
+                Act::AwaitChange(since) => self.pte_changes == since,
                 Act::WaitIpi => c.unacked != 0,
                 _ => false,
             },

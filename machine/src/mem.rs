@@ -64,6 +64,8 @@ pub struct Name {
 #[derive(Clone, Debug)]
 pub struct Memory {
     words: Vec<u64>,
+    /// Frames that can hold a table: those that come singly.
+    tables: usize,
     dirty: Vec<Word>,
     /// Names of the variables, by word.
     pub names: Vec<Name>,
@@ -91,7 +93,8 @@ impl Memory {
 
     fn of(singles: usize, frames: usize) -> Memory {
         Memory {
-            words: vec![0; VARS + singles * SLOTS],
+            words: vec![0; VARS + singles * (SLOTS + 1)],
+            tables: singles,
             dirty: Vec::with_capacity(256),
             names: Vec::with_capacity(VARS),
             frames: vec![Frame::default(); frames],
@@ -172,7 +175,32 @@ impl Memory {
     /// The physical address of a descriptor's word; `None` for a variable.
     pub fn desc_pa(&self, word: Word) -> Option<u64> {
         let i = (word as usize).checked_sub(VARS)?;
+        (i < self.tables * SLOTS).then_some(())?;
         Some((i / SLOTS) as u64 * PAGE + (i % SLOTS) as u64 * 8)
+    }
+
+    /// The word with the reference count of the frame at `pa` (`page_count`), for kernels that
+    /// keep one for their tables; 0 until they set it. `None`: a frame that holds no table.
+    pub fn count_word(&self, pa: u64) -> Option<Word> {
+        let frame = (pa / PAGE) as usize;
+        (frame < self.tables).then(|| (VARS + self.tables * SLOTS + frame) as Word)
+    }
+
+    /// The name of a word that is no descriptor.
+    pub fn name(&self, word: Word) -> Option<Name> {
+        let counted = word as usize >= VARS && self.desc_pa(word).is_none();
+        let count = Name {
+            name: "page_count",
+            index: None,
+        };
+        let named = self.names.get(word as usize).copied();
+        named.or(counted.then_some(count))
+    }
+
+    /// Every frame in use, with its address.
+    pub fn in_use(&self) -> impl Iterator<Item = (u64, Use)> + '_ {
+        let frames = (0..).zip(&self.frames);
+        frames.filter_map(|(i, f)| (f.usage != Use::Free).then_some((i * PAGE, f.usage)))
     }
 
     /// The frame that contains a physical address.

@@ -47,13 +47,21 @@ impl State {
             }
             Act::Rmw(word, rmw, order) => self.rmw(cpu, word, rmw, order, a.site),
             Act::Lock(word) => {
-                self.lock_word(cpu, word, cpu as u64 + 1, a.site);
+                self.lock_word(cpu, word, cpu as u64 + 1, true, a.site);
                 0
             }
             Act::Unlock(word) => {
-                self.lock_word(cpu, word, 0, a.site);
+                self.lock_word(cpu, word, 0, false, a.site);
                 0
             }
+            Act::ReadLock(word) | Act::ReadUnlock(word) => {
+                let (had, mine) = (self.mem.get(word), reader(cpu));
+                let taken = matches!(a.act, Act::ReadLock(_));
+                let value = if taken { had | mine } else { had & !mine };
+                self.lock_word(cpu, word, value, taken, a.site);
+                0
+            }
+            Act::AwaitChange(_) => 0,
             Act::Fence(fence) => {
                 self.fence(cpu, fence);
                 0
@@ -301,4 +309,9 @@ impl State {
         });
         outcome as u64
     }
+}
+
+/// What a reader adds to the word of a reader/writer lock; a writer is its number and 1, alone.
+fn reader(cpu: u8) -> u64 {
+    1 << (8 + cpu)
 }

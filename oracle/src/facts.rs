@@ -68,6 +68,8 @@ pub struct Running {
     pub disturbed: bool,
     /// What it has yet to make good before its operation returns.
     pub debts: Vec<Debt>,
+    /// The last leaf that its operation has made invalid: where, and what it was.
+    pub broke: Option<(u64, Desc)>,
 }
 
 /// Everything.
@@ -158,6 +160,7 @@ impl Facts {
         running.op = Some((op, page, state.step));
         running.disturbed = false;
         running.debts.clear();
+        running.broke = None;
         if op.space().is_none() {
             // A touch: disturbed if something is in flight where it goes.
             if let Op::Touch(va, _) = op
@@ -213,6 +216,9 @@ impl Facts {
         let (before, after) = (state.decode(level, old), state.decode(level, new));
         let leaf = before.leaf().is_some();
         let same = before.pa() == after.pa() && leaf == after.leaf().is_some();
+        if leaf && !new.valid() {
+            self.cpus[cpu as usize].broke = Some((pa, old));
+        }
         let writable = |d: Decoded| d.leaf().is_some_and(|leaf| leaf.writable);
         let restricted = writable(before) && !writable(after);
         if !same || restricted {

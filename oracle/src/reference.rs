@@ -349,9 +349,9 @@ fn narrow(
     }
 }
 
-/// What a space's tables say about a page now: page and permission.
+/// What a space maps at a page now: page and permission.
 pub fn mapped(state: &State, space: Space, va: Va) -> (Option<Page>, bool) {
-    let Some((level, _, desc)) = state.translate(space, va) else {
+    let Some((level, _, desc)) = state.mapping(space, va) else {
         return (None, false);
     };
     let Some(leaf) = state.decode(level, desc).leaf() else {

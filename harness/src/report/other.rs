@@ -42,7 +42,7 @@ fn waiting(run: &Run<'_>, topic: &Topic, out: &mut String) {
         let who = by(run, cpu, end).replacen("by ", "", 1);
         let what = run.brief(next.act, end);
         let mut line = format!("{who} waits: {what} ({}).", site(next.site));
-        if let Act::Lock(word) = next.act
+        if let Act::Lock(word) | Act::ReadLock(word) = next.act
             && let Some((at, owner)) = holder(run, word)
         {
             topic.tell(at);
@@ -58,7 +58,7 @@ fn holder(run: &Run<'_>, word: Word) -> Option<(usize, u8)> {
     let taken = |i: usize| match *run.event(i) {
         Event::Did {
             cpu,
-            act: Act::Lock(w),
+            act: Act::Lock(w) | Act::ReadLock(w),
             ..
         } if w == word => Some((i, cpu)),
         _ => None,

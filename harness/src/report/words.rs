@@ -140,7 +140,7 @@ impl Run<'_> {
             let level = self.tables.place(pa, at).map_or(3, |p| p.level);
             return self.desc(Desc(value), level, at);
         }
-        let name = self.state.mem.names[word as usize].name;
+        let name = self.state.mem.name(word).map_or("", |n| n.name);
         if name == "pgd" || name == "pgd_phys" {
             return self.table(value, at);
         }
@@ -265,6 +265,9 @@ impl Run<'_> {
             Act::Rmw(word, rmw, _) => self.rmw(word, rmw, 0, at).head,
             Act::Lock(word) => format!("lock {}", self.word(word, at)),
             Act::Unlock(word) => format!("unlock {}", self.word(word, at)),
+            Act::ReadLock(word) => format!("read_lock {}", self.word(word, at)),
+            Act::ReadUnlock(word) => format!("read_unlock {}", self.word(word, at)),
+            Act::AwaitChange(_) => "wait for a descriptor to change".into(),
             Act::IrqOff | Act::IrqOn => act.word().to_owned(),
             Act::Tlbi(op) => op.to_string(),
             Act::Fence(kind) => format!("dmb {}", kind.name()),

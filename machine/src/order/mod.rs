@@ -213,12 +213,11 @@ impl State {
     }
 
     /// A lock is taken or given back: an acquire, or a release whose store does not wait.
-    pub(crate) fn lock_word(&mut self, cpu: u8, word: Word, value: u64, site: Site) {
+    pub(crate) fn lock_word(&mut self, cpu: u8, word: Word, value: u64, acquire: bool, site: Site) {
         if self.strong() {
             self.mem.set(word, value);
             return;
         }
-        let acquire = value != 0;
         if !acquire {
             self.drain_all(cpu);
         }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Locks: who waits, and who goes first.
 
-use crate::rig::{Rig, poll, private};
+use crate::rig::{A, Rig, poll, private};
 use core::pin::pin;
-use shootdown_machine::{Boot, Config};
+use shootdown_machine::arm64::Desc;
+use shootdown_machine::{Boot, Config, Memory};
 
 /// Which of these CPUs, each of which has announced a step, cannot take it.
 fn blocked(rig: &Rig, cpus: &[u8]) -> Vec<u8> {
@@ -58,4 +59,109 @@ fn the_last_to_come_may_be_the_first_to_go() {
         let loser = 3 - winner as u8;
         assert_eq!(blocked(&rig, &[loser]), [loser]);
     }
+}
+
+/// A machine with a reader/writer lock, CPUs that have it (true: to write), and whether CPU 2
+/// may take it.
+fn taken(held: &[(u8, bool)], write: bool) -> bool {
+    let rig = Rig::new(Config {
+        cpus: 3,
+        ..private()
+    });
+    let lock = Boot::new(&rig.machine, None).rw_locks::<1>("lock")[0];
+    for (cpu, write) in held {
+        let cpu = rig.cpu(*cpu);
+        rig.run(async {
+            if *write {
+                lock.write_lock(cpu).await;
+            } else {
+                lock.read_lock(cpu).await;
+            }
+        });
+    }
+    let mut third = pin!(async {
+        if write {
+            lock.write_lock(rig.cpu(2)).await;
+        } else {
+            lock.read_lock(rig.cpu(2)).await;
+        }
+    });
+    assert_eq!(poll(third.as_mut(), 1), None, "announced");
+    let free = blocked(&rig, &[2]).is_empty();
+    for (cpu, write) in held {
+        let cpu = rig.cpu(*cpu);
+        rig.run(async {
+            if *write {
+                lock.write_unlock(cpu).await;
+            } else {
+                lock.read_unlock(cpu).await;
+            }
+        });
+    }
+    assert_eq!(blocked(&rig, &[2]), [], "everybody has given it back");
+    assert_eq!(poll(third.as_mut(), 1), Some(()));
+    free
+}
+
+#[test]
+fn readers_exclude_writers_only_and_a_writer_everybody() {
+    assert!(taken(&[], false) && taken(&[], true));
+    assert!(taken(&[(0, false), (1, false)], false));
+    assert!(!taken(&[(0, false), (1, false)], true));
+    assert!(!taken(&[(0, true)], false));
+    assert!(!taken(&[(0, true)], true));
+}
+
+/// What a reader has stored is there for the writer that comes after it.
+#[test]
+fn a_writer_sees_what_readers_have_done() {
+    let rig = Rig::new(Config {
+        memory: Memory::Arm,
+        ..private()
+    });
+    let boot = Boot::new(&rig.machine, None);
+    let (lock, x) = (boot.rw_locks::<1>("lock")[0], boot.var("x", 0));
+    let (c0, c1) = (rig.cpu(0), rig.cpu(1));
+    rig.run(async {
+        lock.read_lock(c0).await;
+        x.write(c0, 1u64).await;
+        lock.read_unlock(c0).await;
+        lock.write_lock(c1).await;
+    });
+    rig.hardware(|s| s.stale(1, 9));
+    assert_eq!(rig.run(x.read(c1)), 1);
+}
+
+#[test]
+fn a_cpu_waits_for_a_descriptor_to_change() {
+    let rig = Rig::new(private());
+    let (cpu, pte) = (rig.cpu(0), rig.pte(A, 0x1000));
+    let seen = cpu.changes();
+    let mut waiting = pin!(cpu.await_change(seen));
+    assert_eq!(poll(waiting.as_mut(), 1), None, "announced");
+    assert_eq!(blocked(&rig, &[0]), [0]);
+    rig.run(rig.cpu(1).pte_write(pte, Desc::BUSY));
+    assert_eq!(blocked(&rig, &[0]), []);
+    assert_eq!(poll(waiting.as_mut(), 1), Some(()));
+    // One that has changed since it was looked at is not waited for.
+    let mut late = pin!(cpu.await_change(seen));
+    poll(late.as_mut(), 1);
+    assert_eq!(blocked(&rig, &[0]), []);
+}
+
+#[test]
+fn a_frame_that_can_hold_a_table_has_a_count_that_is_no_descriptor() {
+    let rig = Rig::new(private());
+    let cpu = rig.cpu(0);
+    let (one, other) = (cpu.page_count(0x5000), cpu.page_count(0x6000));
+    let before = rig.machine.state().pte_changes;
+    rig.run(one.write(cpu, 1));
+    assert_eq!(rig.run(one.add_return(cpu, 2)), 3);
+    assert_eq!(rig.run(one.add_return(cpu, u64::MAX)), 2);
+    assert_eq!(rig.run(other.read(cpu)), 0);
+    let state = rig.machine.state();
+    assert_eq!(state.pte_changes, before);
+    let word = state.mem.count_word(0x5000).expect("a count");
+    assert_eq!(state.mem.name(word).map(|n| n.name), Some("page_count"));
+    assert_eq!(state.mem.desc_pa(word), None);
 }

@@ -12,8 +12,11 @@ pub mod livelock;
 pub mod matches_reference;
 pub mod no_conflicting_entries;
 pub mod no_illegal_instruction;
+pub mod no_leaked_table;
 pub mod no_lost_mapping;
 pub mod no_lost_write;
+pub mod no_mutual_undoing;
+pub mod no_store_to_freed_table;
 pub mod no_use_after_unmap;
 pub mod no_use_of_freed_frame;
 pub mod no_walk_of_freed_table;
@@ -44,6 +47,7 @@ pub const RULES: &[&Rule] = &[
     &no_write_after_protect::RULE,
     &no_lost_write::RULE,
     &no_walk_of_freed_table::RULE,
+    &no_store_to_freed_table::RULE,
     &frame_freed_twice::RULE,
     &no_illegal_instruction::RULE,
     &unique_asid_per_cpu::RULE,
@@ -63,6 +67,8 @@ pub const RULES: &[&Rule] = &[
     &deadlock::RULE,
     &livelock::RULE,
     &recurring_fault::RULE,
+    &no_mutual_undoing::RULE,
+    &no_leaked_table::RULE,
     &allocator_exhaustion::RULE,
     &matches_reference::RULE,
     &no_lost_mapping::RULE,

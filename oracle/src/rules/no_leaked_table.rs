@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `no-leaked-table`: when a space has ended, its tables must be free, or wait for a grace period
+
+use crate::{Breach, Class, Facts, On, Rule};
+use shootdown_machine::{Done, Event, Op, State, Use};
+
+/// The rule.
+pub const RULE: Rule = Rule {
+    name: "no-leaked-table",
+    class: Class::Liveness,
+    why: "when a space has ended, its tables must be free, or wait for a grace period",
+    on: &[On::End],
+    check,
+};
+
+fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
+    let Event::End {
+        cpu,
+        op: Op::Exit(space),
+        done: Done::Yes,
+        ..
+    } = *event
+    else {
+        return None;
+    };
+    // Nobody else can be working on a space that ends.
+    let now = state.life(space);
+    let leaked = state.mem.in_use().find(|(pa, usage)| match usage {
+        Use::Table(Some(life)) => {
+            life.space == space && life.nth < now.nth && !state.waits_for_grace(*pa)
+        }
+        _ => false,
+    });
+    leaked.map(|(pa, usage)| Breach {
+        cpu: Some(cpu),
+        ..Breach::new(format!(
+            "{} has ended, and nothing will ever free its table {pa:#x}",
+            Facts::name(usage.life())
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RULE;
+    use crate::script::*;
+
+    /// A space ends; what its root pointed to is freed, or forgotten.
+    async fn exit(s: &Scene<'_>, freed: bool) {
+        let table = s.c0.pte_read(s.pmd(A, 0x1000)).await.addr();
+        let root = s.oracle(|_, state| state.roots[A.0 as usize]);
+        s.begin(s.c0, Op::Exit(A));
+        if freed {
+            s.c0.free(table).await;
+        }
+        s.c0.new_root(A).await;
+        // A grace period may outlast the operation.
+        s.c1.local_irq_save().await;
+        s.c0.tlb_remove_table(root).await;
+        s.end(s.c0, Op::Exit(A), Done::Yes);
+    }
+
+    #[test]
+    fn good_exit_that_frees_everything() {
+        assert_eq!(stage1(private(), async |s| exit(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_exit_that_forgets_a_table() {
+        let broken = stage1(private(), async |s| exit(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+}
