@@ -5,8 +5,8 @@ use crate::reference::{Reference, pages_of};
 use crate::summary::Summary;
 use shootdown_machine::arm64::{Desc, Scope, Share, Stage, Tlbi, Ttl};
 use shootdown_machine::{
-    Arch, Config, Context, Decoded, Done, Dsb, Entry, Event, Life, Op, PAGE, Page, Site, Space,
-    State, Use, Va, level_size,
+    Arch, Config, Context, Decoded, Done, Dsb, Entry, Event, Leaf, Life, Op, PAGE, Page, Site,
+    Space, State, Use, Va, level_size,
 };
 
 /// A descriptor that lost something, and what its CPU has done about it since.
@@ -20,6 +20,9 @@ pub struct Debt {
     pub level: u8,
     /// It was a leaf, so that a level hint can be right or wrong.
     pub leaf: bool,
+    /// Where it lies, and what it was.
+    pa: u64,
+    was: Decoded,
     /// Where it was changed.
     pub site: Site,
     /// A DSB has followed the store.
@@ -201,8 +204,11 @@ impl Facts {
     /// A store that takes something away from a space's live tables is owed a TLBI. Of other
     /// architectures than arm64 the protocol differs; there, only what comes of it is judged.
     fn changed(&mut self, state: &State, cpu: u8, pa: u64, old: Desc, new: Desc, site: Site) {
-        if !old.valid() || state.config.arch != Arch::Arm64 {
+        if state.config.arch != Arch::Arm64 {
             return;
+        }
+        if !old.valid() {
+            return self.restored(state, cpu, pa, new);
         }
         let Use::Table(Some(life)) = state.mem.frame(pa).usage else {
             return;
@@ -227,6 +233,8 @@ impl Facts {
                 va,
                 level,
                 leaf,
+                pa,
+                was: before,
                 site,
                 dsb: false,
                 dsb_stage2: true,
@@ -289,6 +297,21 @@ impl Facts {
                 best.dsb_after |= full && (kind == Dsb::Ish || !best.broadcast);
             }
         }
+    }
+
+    /// What a CPU took out of a table and has put back with all that it permitted has lost
+    /// nothing.
+    fn restored(&mut self, state: &State, cpu: u8, pa: u64, new: Desc) {
+        let debts = &mut self.cpus[cpu as usize].debts;
+        debts.retain(|debt| {
+            let leaves = (debt.pa == pa).then(|| {
+                let now = state.decode(debt.level, new).leaf();
+                debt.was.leaf().zip(now)
+            });
+            let same =
+                |(was, now): (Leaf, Leaf)| was.pa == now.pa && (now.writable || !was.writable);
+            !leaves.flatten().is_some_and(same)
+        });
     }
 
     /// The CPUs that run a space outside of the switch code, with the context of each whose

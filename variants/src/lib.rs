@@ -5,6 +5,7 @@
 //! for each access to shared state. A new variant is one file in `src/ports/`.
 
 pub mod arm64;
+pub mod bbml3;
 pub mod kvm;
 pub mod pgtable;
 pub mod x86;

@@ -305,7 +305,7 @@ impl<F: Flush> PageTables<F> {
 
     /// Makes a descriptor valid: a release, so that what it points to is seen first; on arm64,
     /// the DSB makes it visible to walkers.
-    async fn set_desc(&self, cpu: Cpu<'_>, at: u64, desc: Desc) {
+    pub(crate) async fn set_desc(&self, cpu: Cpu<'_>, at: u64, desc: Desc) {
         cpu.pte_write_release(at, desc).await;
         if self.format.arch == Arch::Arm64 {
             // Unnoticed: a walker that the store is late for makes one more fault, whose handler
@@ -332,7 +332,7 @@ impl<F: Flush> PageTables<F> {
         done.unwrap_or_else(|e| e)
     }
 
-    async fn map_locked(
+    pub(crate) async fn map_locked(
         &self,
         cpu: Cpu<'_>,
         space: Space,

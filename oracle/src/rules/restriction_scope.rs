@@ -70,4 +70,34 @@ mod tests {
         let broken = stage1(private(), async |s| split(s, Kind::Vae1).await);
         assert_eq!(broken, Some(RULE.name));
     }
+
+    /// A page is taken out of its table and put back, with another permission or the same; only
+    /// this CPU is told.
+    async fn put_back(s: &Scene<'_>, writable: bool) {
+        let (op, pte) = (Op::Protect(A, 0x1000, Prot::Ro), s.pte(A, 0x1000));
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x1000, Access::Read).await;
+        s.begin(s.c0, op);
+        let page = s.c0.pte_xchg(pte, Desc::INVALID).await;
+        s.c0.pte_write(pte, page.with_writable(Stage::One, writable))
+            .await;
+        s.c0.dsb(Dsb::Nshst).await;
+        s.c0.tlbi(by_addr(Kind::Vale1, 0x1000)).await;
+        s.c0.dsb(Dsb::Nsh).await;
+        // Done: the reference does not look for a permission that has changed.
+        s.end(s.c0, op, if writable { Done::No } else { Done::Yes });
+    }
+
+    #[test]
+    fn good_local_where_nothing_is_lost() {
+        let broken = stage1(private(), async |s| put_back(s, true).await);
+        assert_eq!(broken, Some("matches-reference"), "no debt comes first");
+    }
+
+    #[test]
+    fn bad_local_where_the_permission_is() {
+        let broken = stage1(private(), async |s| put_back(s, false).await);
+        assert_ne!(broken, None);
+        assert!([Some(RULE.name), Some("TLBEmptyInvalPTE")].contains(&broken));
+    }
 }

@@ -12,7 +12,7 @@ use core::fmt::Debug;
 use core::marker::PhantomData;
 use shootdown_machine::arm64::{HCR_TGE, HCR_VM, Reg, Stage};
 use shootdown_machine::{
-    Access, Boot, Cpu, Domain, Done, Dsb, Outcome, Page, Prot, Shared, Space, Va,
+    Access, Boot, Cpu, Domain, Done, Dsb, OpKind, Outcome, Page, Prot, Shared, Space, Va,
 };
 
 /// Nothing between a put and a load orders what they do.
@@ -59,58 +59,119 @@ pub trait Flavour: 'static {
     fn vmids(boot: &Boot<'_>) -> Self::Vmids;
 }
 
-/// The VMs of a host.
+/// The second stage of a host's VMs; the operations are those of [`Variant`].
+#[allow(missing_docs)]
+pub trait Stage2: Debug + Sized + 'static {
+    /// The operations beside the basic ones.
+    const OPS: &'static [OpKind] = OpKind::BASIC;
+    /// Sets it up; `flush` is given the variables with the root tables.
+    fn boot(boot: &Boot<'_>, flush: impl FnOnce([Shared<u64>; 8]) -> Stage2Flush) -> Self;
+    /// Its TLB operations.
+    fn flush(&self) -> &Stage2Flush;
+    async fn map(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, page: Page) -> Done;
+    async fn unmap(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) -> Done;
+    async fn protect(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, prot: Prot) -> Done;
+    async fn remap(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, page: Page) -> Done;
+    async fn split(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) -> Done;
+    async fn collapse(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, page: Page) -> Done;
+    async fn exit(&self, cpu: Cpu<'_>, vm: Space) -> Done;
+    async fn clean(&self, _cpu: Cpu<'_>, _vm: Space, _ipa: Va) -> Done {
+        Done::No
+    }
+    async fn age(&self, _cpu: Cpu<'_>, _vm: Space, _ipa: Va) -> Done {
+        Done::No
+    }
+    /// Handles a guest's fault, out of the guest.
+    async fn fault(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, access: Access, why: Outcome) -> bool;
+}
+
+/// Tables that are changed under a lock held for the whole change.
+impl Stage2 for PageTables<Stage2Flush> {
+    fn boot(boot: &Boot<'_>, flush: impl FnOnce([Shared<u64>; 8]) -> Stage2Flush) -> Self {
+        PageTables::boot(boot, Stage::Two, "mmu_lock", flush)
+    }
+    fn flush(&self) -> &Stage2Flush {
+        &self.flush
+    }
+    async fn map(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, page: Page) -> Done {
+        self.map(cpu, vm, ipa, page).await
+    }
+    async fn unmap(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) -> Done {
+        self.unmap(cpu, vm, ipa).await
+    }
+    async fn protect(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, prot: Prot) -> Done {
+        self.protect(cpu, vm, ipa, prot).await
+    }
+    async fn remap(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, page: Page) -> Done {
+        self.remap(cpu, vm, ipa, page).await
+    }
+    async fn split(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) -> Done {
+        self.split(cpu, vm, ipa).await
+    }
+    async fn collapse(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, page: Page) -> Done {
+        self.collapse(cpu, vm, ipa, page).await
+    }
+    async fn exit(&self, cpu: Cpu<'_>, vm: Space) -> Done {
+        self.exit(cpu, vm).await
+    }
+    async fn fault(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, access: Access, why: Outcome) -> bool {
+        self.fault(cpu, vm, ipa, access, why).await
+    }
+}
+
+/// The VMs of a host, with second stages of type `T`.
 #[derive(Debug)]
-pub struct Vms<F: Flavour> {
+pub struct Vms<F: Flavour, T = PageTables<Stage2Flush>> {
     vmids: F::Vmids,
-    tables: PageTables<Stage2Flush>,
+    tables: T,
     /// Only with [`Flavour::LOAD`].
     last_vcpu_ran: Option<[Shared<u64>; 4]>,
     no_switch_dsb: bool,
     flavour: PhantomData<F>,
 }
 
-impl<F: Flavour> Vms<F> {
+impl<F: Flavour, T: Stage2> Vms<F, T> {
     /// `vcpu_load`, or a vCPU's thread being scheduled in.
     async fn vcpu_load(&self, cpu: Cpu<'_>, vm: Space) {
         let Some(last_vcpu_ran) = self.last_vcpu_ran else {
             return; // everything is done in the run loop
         };
-        self.tables.flush.set_running(cpu, Some(vm)).await;
+        self.tables.flush().set_running(cpu, Some(vm)).await;
         self.vmids.update(cpu, vm).await;
         // A byte for each VM. One that is new has not run here, whatever the one before it did.
         let last = last_vcpu_ran[cpu.id() as usize];
         let (ran, shift) = (last.read(cpu).await, vm.0 as u32 * 8);
         let mine = (cpu.with(|state| state.life(vm).nth) as u64 + 1) & 0xff;
         if ran >> shift & 0xff != mine {
-            self.tables.flush.__kvm_flush_cpu_context(cpu, vm).await;
+            self.tables.flush().__kvm_flush_cpu_context(cpu, vm).await;
             // Unnoticed: without it, each load flushes.
             last.write(cpu, ran & !(0xff << shift) | mine << shift)
                 .await;
         }
-        self.tables.flush.__load_stage2(cpu, vm).await;
+        self.tables.flush().__load_stage2(cpu, vm).await;
     }
 
     /// `vcpu_put`. VTTBR keeps what it has.
     async fn vcpu_put(&self, cpu: Cpu<'_>) {
         self.vmids.put(cpu).await;
-        self.tables.flush.set_running(cpu, None).await;
+        self.tables.flush().set_running(cpu, None).await;
     }
 }
 
-impl<F: Flavour> Variant for Vms<F> {
+impl<F: Flavour, T: Stage2> Variant for Vms<F, T> {
     const NAME: &'static str = F::NAME;
     const ABOUT: &'static str = F::ABOUT;
     const SOURCE: Source = F::SOURCE;
     const DEFECTS: &'static [Defect] = F::DEFECTS;
     const GOALS: &'static [&'static str] = F::GOALS;
+    const OPS: &'static [OpKind] = T::OPS;
 
     fn boot(boot: &Boot<'_>) -> Self {
         boot.sysreg(Reg::Hcr, HCR_VM | HCR_TGE);
         let vmids = F::vmids(boot);
         let id = vmids.id();
         let cnp = boot.config().domain == Domain::Smt;
-        let tables = PageTables::boot(boot, Stage::Two, "mmu_lock", |pgd_phys| {
+        let tables = T::boot(boot, |pgd_phys| {
             Stage2Flush::boot(boot, id, pgd_phys, cnp, F::LOAD)
         });
         let last_vcpu_ran = F::LOAD.then(|| boot.vars("last_vcpu_ran", 0));
@@ -152,7 +213,7 @@ impl<F: Flavour> Variant for Vms<F> {
             cpu.local_irq_enable().await;
         }
         if !F::LOAD {
-            self.tables.flush.__load_stage2(cpu, vm).await;
+            self.tables.flush().__load_stage2(cpu, vm).await;
         }
         cpu.write_sysreg(Reg::Hcr, HCR_VM).await;
         cpu.enter_guest().await;
@@ -167,6 +228,14 @@ impl<F: Flavour> Variant for Vms<F> {
     }
 
     page_table_ops!();
+
+    async fn clean(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) -> Done {
+        self.tables.clean(cpu, vm, ipa).await
+    }
+
+    async fn age(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) -> Done {
+        self.tables.age(cpu, vm, ipa).await
+    }
 
     async fn exit(&self, cpu: Cpu<'_>, vm: Space) -> Done {
         let done = self.tables.exit(cpu, vm).await;

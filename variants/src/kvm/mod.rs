@@ -2,5 +2,12 @@
 //! KVM on arm64, on a VHE host.
 
 pub mod host;
+pub mod mmu;
+mod mmu_ops;
+pub mod pgtable;
+pub mod pgtable_attr;
+pub mod pgtable_defects;
+pub mod pgtable_map;
+pub mod stage2_goals;
 pub mod tlb;
 pub mod vmid;

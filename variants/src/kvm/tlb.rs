@@ -117,18 +117,12 @@ impl Stage2Flush {
 
     /// `__kvm_tlb_flush_vmid_ipa`. The DSB between the two keeps a walker from making a
     /// combined entry out of a stage-2 entry that is not gone yet.
-    async fn flush_vmid_ipa(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
+    pub(super) async fn flush_vmid_ipa(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, ttl: Ttl) {
         let granule = cpu.config().granule;
         cpu.dsb(Dsb::Ishst).await;
         let context = self.enter_vmid_context(cpu, vm).await;
-        cpu.tlbi(Tlbi::addr_in(
-            granule,
-            Kind::Ipas2e1is,
-            ipa,
-            0,
-            Ttl::Level(level),
-        ))
-        .await;
+        cpu.tlbi(Tlbi::addr_in(granule, Kind::Ipas2e1is, ipa, 0, ttl))
+            .await;
         cpu.dsb(Dsb::Ish).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
         cpu.dsb(Dsb::Ish).await;
@@ -138,7 +132,7 @@ impl Stage2Flush {
     }
 
     /// `__kvm_tlb_flush_vmid_ipa_nsh`: this CPU only.
-    async fn flush_vmid_ipa_nsh(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, ttl: Ttl) {
+    pub(super) async fn flush_vmid_ipa_nsh(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, ttl: Ttl) {
         let granule = cpu.config().granule;
         // Unnoticed: the worst is one more fault, whose handler waits for the lock that the store
         // is made under.
@@ -157,25 +151,12 @@ impl Stage2Flush {
         cpu.isb().await;
         self.exit_vmid_context(cpu, context).await;
     }
-}
 
-impl Flush for Stage2Flush {
-    async fn leaf(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
-        self.flush_vmid_ipa(cpu, vm, ipa, level).await;
-    }
-
-    async fn restrict(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
-        self.flush_vmid_ipa(cpu, vm, ipa, level).await;
-    }
-
-    /// `kvm_pgtable_stage2_relax_perms`: other CPUs may take a spurious fault.
-    async fn relax(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
-        self.flush_vmid_ipa_nsh(cpu, vm, ipa, Ttl::Level(level))
-            .await;
-    }
-
-    /// `__kvm_tlb_flush_vmid_range`: level unknown.
-    async fn range(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, size: u64) {
+    /// `__kvm_tlb_flush_vmid_range`: level unknown. An odd page goes by itself.
+    pub(super) async fn flush_vmid_range(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, size: u64) {
+        if size == PAGE {
+            return self.flush_vmid_ipa(cpu, vm, ipa, Ttl::Unknown).await;
+        }
         let granule = cpu.config().granule;
         cpu.dsb(Dsb::Ishst).await;
         let context = self.enter_vmid_context(cpu, vm).await;
@@ -196,6 +177,36 @@ impl Flush for Stage2Flush {
         // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;
         self.exit_vmid_context(cpu, context).await;
+    }
+
+    /// The stage-2 entries for an IPA, on this CPU, and no more.
+    pub(super) async fn flush_ipa_only(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) {
+        let granule = cpu.config().granule;
+        let context = self.enter_vmid_context(cpu, vm).await;
+        cpu.tlbi(Tlbi::addr_in(granule, Kind::Ipas2e1, ipa, 0, Ttl::Unknown))
+            .await;
+        cpu.dsb(Dsb::Nsh).await;
+        self.exit_vmid_context(cpu, context).await;
+    }
+}
+
+impl Flush for Stage2Flush {
+    async fn leaf(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
+        self.flush_vmid_ipa(cpu, vm, ipa, Ttl::Level(level)).await;
+    }
+
+    async fn restrict(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
+        self.flush_vmid_ipa(cpu, vm, ipa, Ttl::Level(level)).await;
+    }
+
+    /// `kvm_pgtable_stage2_relax_perms`: other CPUs may take a spurious fault.
+    async fn relax(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, level: u8) {
+        self.flush_vmid_ipa_nsh(cpu, vm, ipa, Ttl::Level(level))
+            .await;
+    }
+
+    async fn range(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, size: u64) {
+        self.flush_vmid_range(cpu, vm, ipa, size).await;
     }
 
     /// Nothing: the VMID is not used again before a rollover has flushed everything.
