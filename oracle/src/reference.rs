@@ -714,6 +714,10 @@ mod tests {
         let broken = stage1(private(), async |s| {
             s.begin(s.c0, Op::Exit(A));
             assert!(allows(s, Some((old_page(), true))) && !allows(s, None));
+            let root = s.oracle(|_, state| state.roots[A.0 as usize]);
+            let below = s.c0.pte_read(s.pmd(A, VA)).await.addr();
+            s.c0.free(below).await;
+            s.c0.free(root).await;
             s.c0.new_root(A).await;
             assert!(exactly(s, None));
             s.end(s.c0, Op::Exit(A), Done::Yes);

@@ -174,9 +174,11 @@ impl<const BBM2: bool> Mmu<BBM2> {
     /// `kvm_mmu_notifier_invalidate_range_end`.
     pub(super) async fn invalidate_range_end(&self, cpu: Cpu<'_>, vm: Space) {
         let i = vm.0 as usize;
+        // Unnoticed: a fault that reads both without it is right, too, by their order.
         self.mmu_lock[i].write_lock(cpu).await;
         let seq = self.mmu_invalidate_seq[i].read(cpu).await;
         self.mmu_invalidate_seq[i].write(cpu, seq + 1).await;
+        // Unnoticed: mmu_lock orders the two for whoever holds it to read them.
         cpu.smp_wmb().await;
         let in_progress = self.mmu_invalidate_in_progress[i].read(cpu).await;
         self.mmu_invalidate_in_progress[i]
@@ -192,6 +194,7 @@ impl<const BBM2: bool> Mmu<BBM2> {
             cpu.goal(GOAL_DURING);
             return true;
         }
+        // Unnoticed: as in invalidate_range_end.
         cpu.smp_rmb().await;
         let overtaken = self.mmu_invalidate_seq[i].read(cpu).await != seq;
         if overtaken {
@@ -212,6 +215,7 @@ impl<const BBM2: bool> Mmu<BBM2> {
         let i = vm.0 as usize;
         let changes = cpu.changes();
         let seq = self.mmu_invalidate_seq[i].read(cpu).await;
+        // Unnoticed: mmap_lock, which is taken to ask the host, orders as much.
         cpu.smp_rmb().await;
         self.mmap_lock[i].lock(cpu).await;
         let (_, level, leaf) = self.host_leaf(cpu, vm, ipa).await;

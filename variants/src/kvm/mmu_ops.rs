@@ -141,6 +141,7 @@ impl<const BBM2: bool> Stage2 for Mmu<BBM2> {
                 let page = Desc::leaf(Stage::Two, 3, block.addr() + i * PAGE, writable);
                 cpu.pte_write(table + i * 8, page).await;
             }
+            // Unnoticed: without it the host still has a block, and faults map that.
             cpu.pte_write(at, Desc::table(table)).await;
         }
         lock.unlock(cpu).await;
@@ -271,6 +272,7 @@ impl<const BBM2: bool> Mmu<BBM2> {
         let adjacent = (0..).zip(&ptes).all(|(i, p)| p.addr() == base + i * PAGE);
         if Ram::is_block(base) && adjacent {
             let block = Desc::leaf(Stage::Two, 2, base, writable);
+            // Unnoticed: without it the host still has pages, and faults map those.
             cpu.pte_write(at, block).await;
             return Done::Yes;
         }

@@ -116,6 +116,8 @@ impl Pgtable {
         let range = (addr, PAGE);
         let walk = self.update_leaf_attrs(cpu, vm, range, Mode::Shared, &mut attrs);
         let done = walk.await;
+        // Unnoticed: a walker that the store is late for makes one more fault, whose handler
+        // waits for the lock, and with it for the store.
         cpu.dsb(Dsb::Ishst).await;
         done
     }

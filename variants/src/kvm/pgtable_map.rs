@@ -47,6 +47,8 @@ impl Pgtable {
         let range = (map.addr, map.size);
         let mut walker = Walker::Map(&map);
         let done = self.walk(cpu, vm, range, mode, false, &mut walker).await;
+        // Unnoticed: a walker that the store is late for makes one more fault, whose handler
+        // waits for the lock, and with it for the store.
         cpu.dsb(Dsb::Ishst).await;
         done
     }
@@ -196,6 +198,8 @@ impl Pgtable {
         let range = (addr, size);
         let walk = self.walk(cpu, vm, range, Mode::Exclusive, false, &mut walker);
         let done = walk.await;
+        // Unnoticed: a walker that the store is late for makes one more fault, whose handler
+        // waits for the lock, and with it for the store.
         cpu.dsb(Dsb::Ishst).await;
         done
     }
