@@ -356,8 +356,6 @@ impl Shared<u64> {
         add_return(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Full);
         /// atomic64_add_return_relaxed.
         add_return_relaxed(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Relaxed);
-        /// atomic_add_return; wraps, so that it subtracts as well.
-        add_return(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Full);
         /// set_bit under a mask: or; gives the old value.
         fetch_or(bits: u64) -> u64 = |w, bits| Act::Rmw(w, Rmw::Or(bits), Order::Full);
         /// clear_bit under a mask: and-not; gives the old value.

@@ -3,6 +3,7 @@
 //! conflict aborts; until 7.2 bbml2_noabort): the mainline ASID allocator over tables of their own.
 
 use crate::arm64::context::Asids;
+use crate::arm64::defects::Built;
 use crate::{Defect, Source, Variant};
 use shootdown_machine::{
     Access, Boot, Config, Cpu, Done, Dsb, OpKind, Outcome, Page, Prot, Shared, Space, Va,
@@ -60,7 +61,7 @@ impl<T: Tables> Variant for Kernel<T> {
     }
 
     fn boot(boot: &Boot<'_>) -> Self {
-        let asids = Asids::boot(boot, false);
+        let asids = Asids::boot(boot, false, false, Built::of(boot, &[]));
         let tables = T::boot(boot, asids.context_id);
         Kernel { asids, tables }
     }
@@ -68,7 +69,8 @@ impl<T: Tables> Variant for Kernel<T> {
     async fn switch_to(&self, cpu: Cpu<'_>, _prev: Option<Space>, next: Space) {
         cpu.local_irq_save().await;
         let pgd = self.tables.pgd(cpu, next).await;
-        self.asids.check_and_switch_context(cpu, next, pgd).await;
+        self.asids.check_and_switch_context(cpu, next).await;
+        self.asids.cpu_switch_mm(cpu, next, pgd).await;
         // Unnoticed: threads do not migrate between a TLBI and its DSB here, and the ISB has
         // ended the walks of the old context.
         cpu.dsb(Dsb::Ish).await;

@@ -2,8 +2,9 @@
 //! arm64 user mappings whose adjacent pages are folded into contiguous groups, and unfolded
 //! before one of them changes (`arch/arm64/mm/contpte.c`). The tables' lock is the mm's here.
 
+use crate::arm64::defects::Built;
 use crate::arm64::idx;
-use crate::arm64::tlbflush::TlbFlush;
+use crate::arm64::tlbflush::{Features, TlbFlush};
 use crate::bbml3::{Kernel, Tables};
 use crate::pgtable::{Flush, PageTables};
 use crate::{Defect, Source};
@@ -309,7 +310,11 @@ impl Tables for Contpte {
     const GOALS: &'static [&'static str] = &[GOAL_FOLD, GOAL_UNFOLD, GOAL_IN_USE, GOAL_YOUNG];
 
     fn boot(boot: &Boot<'_>, context_id: [Shared<u64>; 8]) -> Self {
-        let flush = |_| TlbFlush::new(boot, context_id);
+        let features = Features {
+            kpti: false,
+            tlb_range: true,
+        };
+        let flush = |_| TlbFlush::new(boot, context_id, features, Built::of(boot, &[]));
         Contpte {
             tables: PageTables::boot(boot, Stage::One, "mmap_lock", flush),
             flush: Local { context_id },
