@@ -8,9 +8,12 @@ pub mod subjects;
 pub mod text;
 
 use arbitrary::{Arbitrary, Unstructured};
+use core::cell::RefCell;
 use core::fmt;
 use fastrand::Rng;
 use shootdown::check::Subject;
+use shootdown::exec::Bench;
+use shootdown::explore::{Strategy, draw};
 use shootdown::fixed::Fixed;
 use shootdown::scenario::{self, Scenario};
 use shootdown_machine::OpSet;
@@ -29,10 +32,41 @@ pub(crate) fn fixed() -> Fixed {
     })
 }
 
-/// The kinds of operation that the subjects of this process implement.
-fn ops() -> OpSet {
-    static OPS: OnceLock<OpSet> = OnceLock::new();
-    *OPS.get_or_init(|| subjects::subjects().map_or(OpSet::ALL, |s| Subject::ops(&s)))
+/// What new scenarios are made with.
+struct Maker {
+    /// The subjects of this process, and the kinds of operation that they implement.
+    subjects: Vec<Subject>,
+    ops: OpSet,
+    /// For runs that make a schedule.
+    bench: Bench,
+}
+
+impl Maker {
+    fn new() -> Maker {
+        // What is wrong with their names, the target itself says.
+        let subjects = subjects::subjects().unwrap_or_else(|_| Subject::sound());
+        let ops = Subject::ops(&subjects);
+        let bench = Bench::default();
+        Maker {
+            subjects,
+            ops,
+            bench,
+        }
+    }
+
+    /// A wholly new scenario.
+    fn fresh(&mut self, rng: &mut Rng) -> Scenario {
+        if rng.u32(..100) >= DRIVEN {
+            return scenario::generate(rng, self.ops);
+        }
+        let driver = self.subjects[rng.usize(..self.subjects.len())];
+        let (bench, strategy) = (&mut self.bench, Strategy::Pct);
+        draw(bench, driver, self.ops, strategy, fixed(), rng).0
+    }
+}
+
+thread_local! {
+    static MAKER: RefCell<Maker> = RefCell::new(Maker::new());
 }
 
 /// The scenario that bytes stand for here.
@@ -66,6 +100,10 @@ impl fmt::Debug for Input {
 /// scenarios finds every known defect on its own; the corpus must not lose that.
 const FRESH: u32 = 30;
 
+/// New scenarios, in percent, whose schedule a run makes on its way, by priorities that change
+/// a few times: a schedule that knows who can go on gets much deeper than one drawn before.
+const DRIVEN: u32 = 50;
+
 /// Calls for a crossover, in percent, that make one; where one declines, libFuzzer mutates
 /// instead. It would make every second mutation a crossover.
 const CROSS: u32 = 20;
@@ -74,20 +112,21 @@ const CROSS: u32 = 20;
 /// and writes its text over it. Returns the new size, `max_size` at most.
 pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let mut rng = Rng::with_seed(seed.into());
-    let scenario = if rng.u32(..100) < FRESH {
-        scenario::generate(&mut rng, ops())
-    } else {
+    let scenario = MAKER.with_borrow_mut(|maker| {
+        if rng.u32(..100) < FRESH {
+            return maker.fresh(&mut rng);
+        }
         match scenario::parse_lenient(&data[..size]) {
             Some(mut scenario) => {
-                scenario::mutate(&mut scenario, &mut rng, ops());
+                scenario::mutate(&mut scenario, &mut rng, maker.ops);
                 scenario
             }
             // An empty corpus begins here. Bytes are a poor way to say anything, so
             // they are taken at their word only every other time.
-            None if rng.bool() => scenario::generate(&mut rng, ops()),
+            None if rng.bool() => maker.fresh(&mut rng),
             None => scenario::decode(&data[..size]),
         }
-    };
+    });
     write(scenario, &mut data[..max_size])
 }
 

@@ -146,7 +146,7 @@ fn a_minimal_scenario_has_the_strongest_memory_that_will_do() {
     let weak = |slot: &Slot| matches!(slot, Slot::Drain { .. } | Slot::Stale { .. });
     assert!(!scenario.schedule.iter().any(weak), "{scenario}");
     // This one reads an old value, and need not read an older one.
-    let old_value = include_str!("scenarios/B-3.scenario").replace("stale cpu1", "stale cpu1 x7");
+    let old_value = include_str!("scenarios/B-3.scenario").replace("stale cpu0", "stale cpu0 x7");
     let scenario = least(&old_value);
     assert_eq!(scenario.machine.memory, Memory::Arm);
     let by: Vec<u8> = scenario

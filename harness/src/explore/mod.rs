@@ -13,7 +13,7 @@ use crate::exec::{Bench, Exec};
 use crate::fixed::Fixed;
 use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, generate, stale};
 use fastrand::Rng;
-use shootdown_machine::{Config, Memory, PAGE, PAGES, Pick};
+use shootdown_machine::{Config, Memory, OpSet, PAGE, PAGES, Pick};
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -61,6 +61,10 @@ struct Hardware {
     cpus: u8,
     /// Probability of any act of hardware before a CPU's step.
     rate: f64,
+    /// Probability that an IPI on its way arrives before a CPU's step.
+    arrival: f64,
+    /// Probability that a host takes a virtual CPU away, or gives it back.
+    preemption: f64,
     hot: [u64; 2],
     memory: Memory,
 }
@@ -68,17 +72,35 @@ struct Hardware {
 impl Hardware {
     fn new(rng: &mut Rng, machine: &Config) -> Hardware {
         let rate = [0.0, 0.02, 0.1, 0.3][rng.usize(..4)];
+        let arrival = [0.02, 0.1, 0.5][rng.usize(..3)];
+        let preemption = [0.005, 0.03, 0.1][rng.usize(..3)];
         let hot = [[0, PAGE], [4 * PAGE, 5 * PAGE], [PAGE, 7 * PAGE]][rng.usize(..3)];
         Hardware {
             rng: rng.fork(),
             cpus: machine.cpus,
             rate,
+            arrival,
+            preemption,
             hot,
             memory: machine.memory,
         }
     }
 
-    fn act(&mut self) -> Option<Slot> {
+    fn act(&mut self, exec: &dyn Exec) -> Option<Slot> {
+        if exec.machine().state().has_host() && self.rng.f64() < self.preemption {
+            let cpu = self.rng.u8(..self.cpus);
+            return Some(if exec.machine().state().cpus[cpu as usize].preempted {
+                Slot::Resume { cpu }
+            } else {
+                Slot::Preempt { cpu }
+            });
+        }
+        let on_its_way = |cpu: &u8| exec.machine().state().awaits_ipi(*cpu);
+        if let Some(cpu) = (0..self.cpus).find(on_its_way)
+            && self.rng.f64() < self.arrival
+        {
+            return Some(Slot::Ipi { cpu });
+        }
         if self.rng.f64() >= self.rate {
             return None;
         }
@@ -196,6 +218,37 @@ pub fn rng(seed: u64, job: u64) -> Rng {
     Rng::with_seed(seed.wrapping_mul(1 << 20).wrapping_add(job))
 }
 
+/// A scenario whose schedule is made on the way, by what the CPUs of `driver` can do next. The
+/// bench holds that run; `None` in place of its steps: the schedule was drawn before any run.
+pub fn draw(
+    bench: &mut Bench,
+    driver: Subject,
+    ops: OpSet,
+    strategy: Strategy,
+    fixed: Fixed,
+    rng: &mut Rng,
+) -> (Scenario, Option<u64>) {
+    let mut scenario = generate(rng, ops);
+    fixed.apply(&mut scenario);
+    let Some(mut scheduler) = strategy.scheduler(rng, &scenario.machine) else {
+        return (scenario, None);
+    };
+    let mut schedule = Vec::new();
+    run(bench, driver, input(&scenario), |exec| {
+        while schedule.len() < MAX_SLOTS
+            && let Some(slot) = scheduler.next(exec)
+        {
+            let go_on = exec.apply(&slot);
+            record(&mut schedule, slot);
+            if !go_on {
+                break;
+            }
+        }
+    });
+    scenario.schedule = schedule;
+    (scenario, Some(bench.machine.state().cost.steps))
+}
+
 /// One scenario, its schedule made on the way by one variant's run and then given to the
 /// others. What was found, with its scenario; `driver` says whose run it is.
 pub fn try_one(
@@ -206,30 +259,12 @@ pub fn try_one(
     fixed: Fixed,
     rng: &mut Rng,
 ) -> (Scenario, Option<Found>, u64) {
-    let mut scenario = generate(rng, Subject::ops(subjects));
-    fixed.apply(&mut scenario);
+    let by = subjects[driver % subjects.len()];
+    let ops = Subject::ops(subjects);
+    let (scenario, driven) = draw(bench, by, ops, strategy, fixed, rng);
     let mut steps = 0;
-    if let Some(mut scheduler) = strategy.scheduler(rng, &scenario.machine) {
-        let mut schedule = Vec::new();
-        run(
-            bench,
-            subjects[driver % subjects.len()],
-            input(&scenario),
-            |exec| {
-                while schedule.len() < MAX_SLOTS
-                    && let Some(slot) = scheduler.next(exec)
-                {
-                    let go_on = exec.apply(&slot);
-                    record(&mut schedule, slot);
-                    if !go_on {
-                        break;
-                    }
-                }
-            },
-        );
-        scenario.schedule = schedule;
-        steps += bench.machine.state().cost.steps;
-        let by = subjects[driver % subjects.len()];
+    if let Some(driven) = driven {
+        steps += driven;
         if let Some(finding) = bench.oracle.finding.clone() {
             return (scenario, Some(Found { by, finding }), steps);
         }

@@ -44,7 +44,7 @@ impl Pct {
 
 impl Scheduler for Pct {
     fn next(&mut self, exec: &mut dyn Exec) -> Option<Slot> {
-        let act = self.hardware.act();
+        let act = self.hardware.act(exec);
         if act.is_some() {
             return act;
         }

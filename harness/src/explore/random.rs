@@ -32,7 +32,7 @@ impl Random {
 
 impl Scheduler for Random {
     fn next(&mut self, exec: &mut dyn Exec) -> Option<Slot> {
-        let act = self.hardware.act();
+        let act = self.hardware.act(exec);
         if act.is_some() {
             return act;
         }
