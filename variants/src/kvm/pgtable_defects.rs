@@ -14,6 +14,7 @@ const LEFT_BEHIND: &[&str] = &[
     "no-write-after-protect",
     "no-lost-write",
     "no-walk-of-freed-table",
+    "recurring-fault",
     "ttl-mismatch",
 ];
 
@@ -59,12 +60,12 @@ deviations! {
     /// B-17, its sibling.
     cancel CANCEL "B-17-cancel"
         "a block is installed over a table, which is neither unmapped nor freed"
-        "3c3736cd32bf \"KVM: arm/arm64: Fix handling of stage2 huge mappings\""
+        "3c3736cd32bf \"Fix handling of stage2 huge mappings\""
         &[LEFT_BEHIND, &["no-leaked-table"]];
     /// B-17, on the same path.
     leak LEAK "B-17-leak"
         "the table that a block has replaced is not freed"
-        "5c646b7e1d8b \"KVM: arm64: Fix page table leak when replacing a table\""
+        "5c646b7e1d8b, a leak of page tables on the same path"
         &[&["no-leaked-table"]];
     /// B-18.
     valid_to_valid VALID_TO_VALID "B-18"
@@ -84,7 +85,7 @@ deviations! {
     /// Shared walks store as exclusive ones do.
     plain_store PLAIN_STORE "plain-store"
         "a fault stores to an entry without looking whether another vCPU has changed it"
-        "derived; what CMPXCHG and LOCKED of 0ab12f3574db are for"
+        "derived; what CMPXCHG and LOCKED are for"
         &[LEFT_BEHIND, &["no-leaked-table", "frame-freed-twice", "no-store-to-freed-table"]];
     /// No look at mmu_invalidate_seq.
     no_retry NO_RETRY "no-retry"
@@ -94,7 +95,7 @@ deviations! {
     /// No RCU.
     no_rcu NO_RCU "no-rcu"
         "a table that a fault has replaced is freed while others may be walking it"
-        "derived; what c3119ae45dfb and RCU are for"
+        "derived; what RCU is for"
         &[&["no-store-to-freed-table", "frame-freed-twice", "no-walk-of-freed-table"]];
     /// No TLBI when a permission is given.
     relax_no_flush RELAX_NO_FLUSH "relax-no-flush"
