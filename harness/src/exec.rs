@@ -334,7 +334,16 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
     }
 
     fn ready(&mut self, cpu: u8) -> bool {
-        !self.over && self.announce(cpu) && !self.machine.state().blocked(cpu)
+        // To look must not change anything, or what was found does not replay: an operation that
+        // has not begun may turn out to be blocked, and a handler to have no step.
+        let c = cpu as usize;
+        let state = self.machine.state();
+        let interrupted = self.cpus[c].handler.is_none() && state.ipi_waits(cpu);
+        let can = match state.cpus[c].next {
+            Some(_) => !state.blocked(cpu),
+            None => self.cpus[c].index < self.programs[c].len(),
+        };
+        !self.over && (interrupted || can)
     }
 
     fn over(&self) -> bool {

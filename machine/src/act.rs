@@ -135,6 +135,8 @@ pub enum Act {
     NewRoot(Space),
     /// Copies the page at the first address to the second.
     Copy(u64, u64),
+    /// What software notes of the page at an address.
+    Note(u64, Note),
     /// TLBSYNC of x86: waits for this CPU's broadcast invalidations.
     TlbSync,
     /// SFENCE.W.INVAL of RISC-V: stores before, SINVAL.VMA after.
@@ -174,6 +176,7 @@ impl Act {
             Act::FreeRcu(_) => "tlb_remove_table",
             Act::NewRoot(_) => "pgd_alloc",
             Act::Copy(..) => "copy",
+            Act::Note(_, note) => note.name(),
             Act::TlbSync => "tlbsync",
             Act::SfenceWInval => "sfence.w.inval",
             Act::SfenceInvalIr => "sfence.inval.ir",
@@ -202,6 +205,32 @@ impl Act {
                 | Act::ReadUnlock(_)
                 | Act::Store(..)
         )
+    }
+}
+
+/// What software does to the notes it keeps of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Note {
+    /// Takes a reference, if somebody has one still (`folio_try_get`).
+    Get,
+    /// Counts the references.
+    Count,
+    /// Notes that the page has been or may be written to (`folio_mark_dirty`).
+    Dirty,
+    /// Writes it back to where it came from: what is stored to it before it is noted as dirty
+    /// again is lost.
+    WriteBack,
+}
+
+impl Note {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Note::Get => "get_page",
+            Note::Count => "folio_ref_count",
+            Note::Dirty => "set_page_dirty",
+            Note::WriteBack => "write_back",
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a port is written against: a CPU's steps, and the kernel's variables.
 
-use crate::act::{Act, Dsb, Fence, Order, Outcome, Rmw};
+use crate::act::{Act, Dsb, Fence, Note, Order, Outcome, Rmw};
 use crate::arm64::{Desc, Reg, Tlbi};
 use crate::config::Config;
 use crate::event::{Event, Site};
@@ -204,8 +204,16 @@ impl<'m> Cpu<'m> {
         alloc_page(space: Space, page: Page) -> u64 = Act::AllocPage(space, page);
         /// Aligned frames for a block of pages; 0 without memory.
         alloc_block(space: Space, page: Page) -> u64 = Act::AllocBlock(space, page);
-        /// Frees the frame at a physical address.
+        /// Gives back a reference to the frame at a physical address; the last one frees it.
         free(pa: u64) -> () = Act::Free(pa);
+        /// Takes a reference to a frame, besides that of its allocation; `false`: it is free.
+        get_page(pa: u64) -> bool = Act::Note(pa, Note::Get);
+        /// How many references to a frame there are.
+        folio_ref_count(pa: u64) -> u64 = Act::Note(pa, Note::Count);
+        /// Notes that a page is dirty: what is stored to it is kept from now on.
+        set_page_dirty(pa: u64) -> () = Act::Note(pa, Note::Dirty);
+        /// Writes a page back. What is stored to it later is lost, until it is noted as dirty.
+        write_back(pa: u64) -> () = Act::Note(pa, Note::WriteBack);
         /// Frees the table at a physical address once every CPU that has interrupts masked now
         /// has had them unmasked, or runs a guest: an RCU grace period, as
         /// MMU_GATHER_RCU_TABLE_FREE and KVM's table walkers have it.

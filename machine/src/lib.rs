@@ -25,7 +25,7 @@ mod tlbi;
 mod walk;
 pub mod x86;
 
-pub use act::{Act, Dsb, Fence, Order, Outcome, Rmw};
+pub use act::{Act, Dsb, Fence, Note, Order, Outcome, Rmw};
 pub use arch::{Decoded, Leaf};
 pub use config::{Arch, Bbm, Config, Domain, Memory, Pick, Switch, Switches, limits};
 pub use context::{Context, El, level_size, slot_pa, tlbi_vmid};

@@ -699,13 +699,19 @@ impl State {
         true
     }
 
+    /// Whether there is an IPI that a CPU must handle before its next step.
+    pub fn ipi_waits(&self, cpu: u8) -> bool {
+        let c = &self.cpus[cpu as usize];
+        !(c.irqs_off || c.preempted || c.raised.is_empty())
+    }
+
     /// The IPI that a CPU must handle before its next step, if interrupts are not masked.
     /// Taking it is an exception, which synchronizes the context.
     pub fn take_ipi(&mut self, cpu: u8) -> Option<Ipi> {
-        let c = &mut self.cpus[cpu as usize];
-        if c.irqs_off || c.preempted || c.raised.is_empty() {
+        if !self.ipi_waits(cpu) {
             return None;
         }
+        let c = &mut self.cpus[cpu as usize];
         let ipi = c.raised.remove(0);
         if self.config.arch == Arch::X86 {
             // An interrupt drains the store buffer (Intel SDM vol. 3, 12.10).

@@ -6,7 +6,7 @@ use crate::op::{BLOCK_PAGES, PAGE, Space};
 use crate::tlb::Life;
 
 /// Words set aside for kernel variables and locks.
-pub const VARS: usize = 160;
+pub const VARS: usize = 224;
 /// Descriptors in a table. Real ones have 512.
 pub const SLOTS: usize = 4;
 /// Descriptors of a contiguous group, aligned (Arm ARM, D8.7.1). Real ones have 16 to 128.
@@ -47,8 +47,12 @@ pub struct Frame {
     pub usage: Use,
     /// How often it has changed hands.
     pub generation: u32,
-    /// Its contents have moved elsewhere: a store to it is lost.
+    /// Its contents have moved elsewhere, or were written back: a store to it is lost.
     pub moved: bool,
+    /// References to it.
+    pub references: u8,
+    /// There has been more than one: spaces besides its owner may map it.
+    pub shared: bool,
 }
 
 /// Name of a kernel variable: `active_asids` or `active_asids[1]`.
@@ -211,11 +215,22 @@ impl Memory {
             .unwrap_or_default()
     }
 
-    /// Marks a frame's contents as moved to another.
-    pub fn set_moved(&mut self, pa: u64) {
+    /// Marks a frame's contents as moved to another, or as its own again.
+    pub fn set_moved(&mut self, pa: u64, moved: bool) {
         if let Some(frame) = self.frames.get_mut((pa / PAGE) as usize) {
-            frame.moved = true;
+            frame.moved = moved;
         }
+    }
+
+    /// Takes another reference to a frame. `false`: it is free, and nothing is done.
+    pub fn get_page(&mut self, pa: u64) -> bool {
+        let frame = self.frames.get_mut((pa / PAGE) as usize);
+        let Some(frame) = frame.filter(|f| f.usage != Use::Free) else {
+            return false;
+        };
+        frame.references += 1;
+        frame.shared = true;
+        true
     }
 
     fn assign(&mut self, frame: u16, usage: Use) {
@@ -223,6 +238,8 @@ impl Memory {
         f.usage = usage;
         f.generation += 1;
         f.moved = false;
+        f.references = 1;
+        f.shared = false;
         self.used.push(frame);
     }
 
@@ -253,12 +270,16 @@ impl Memory {
         Some(base as u64 * PAGE)
     }
 
-    /// Takes a frame back. A block is handed out anew once all its frames are back.
-    /// `false`: it was free already, and nothing is done.
+    /// Takes back a reference to a frame, and the frame with the last. A block is handed out
+    /// anew once all its frames are back. `false`: it was free already, and nothing is done.
     pub fn free(&mut self, pa: u64) -> bool {
         let frame = (pa / PAGE) as usize;
         if frame >= FRAMES || self.frames[frame].usage == Use::Free {
             return false;
+        }
+        self.frames[frame].references -= 1;
+        if self.frames[frame].references > 0 {
+            return true;
         }
         self.frames[frame].usage = Use::Free;
         self.frames[frame].generation += 1;
@@ -320,6 +341,25 @@ mod tests {
         assert!(m.frame(b).generation > g);
         m.reset();
         assert_eq!(m.frame(b).usage, Use::Free);
+    }
+
+    #[test]
+    fn a_frame_is_free_when_nobody_refers_to_it() {
+        let mut m = Memory::default();
+        let life = Life {
+            space: Space(0),
+            nth: 0,
+        };
+        let usage = Use::Page(life, Page(1));
+        let pa = m.alloc(usage).unwrap();
+        assert!(m.get_page(pa) && m.frame(pa).shared);
+        assert!(m.free(pa));
+        assert_eq!((m.frame(pa).usage, m.frame(pa).references), (usage, 1));
+        assert!(m.free(pa));
+        assert_eq!(m.frame(pa).usage, Use::Free);
+        assert!(!m.get_page(pa) && !m.free(pa));
+        assert_eq!(m.alloc(usage), Some(pa));
+        assert!(!m.frame(pa).shared, "a new page is its owner's alone");
     }
 
     #[test]

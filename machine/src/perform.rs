@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What each step of a CPU does to the machine.
 
-use crate::act::{Act, Dsb, Outcome};
+use crate::act::{Act, Dsb, Note, Outcome};
 use crate::arm64::Stage;
 use crate::config::Arch;
 use crate::context::El;
@@ -170,10 +170,11 @@ impl State {
                 return 0;
             }
             Act::Copy(from, to) => {
-                self.mem.set_moved(from);
+                self.mem.set_moved(from, true);
                 self.events.push(Event::Copied { cpu, from, to });
                 return 0;
             }
+            Act::Note(pa, note) => return self.note_page(pa, note),
             Act::NewRoot(space) => {
                 self.lives[space.0 as usize] += 1;
                 space
@@ -214,6 +215,18 @@ impl State {
             self.events.push(Event::Root { space, life, pa });
         }
         pa
+    }
+
+    /// What software notes of a page; atomic, and seen by all at once.
+    fn note_page(&mut self, pa: u64, note: Note) -> u64 {
+        match note {
+            Note::Get => self.mem.get_page(pa) as u64,
+            Note::Count => self.mem.frame(pa).references as u64,
+            Note::Dirty | Note::WriteBack => {
+                self.mem.set_moved(pa, note == Note::WriteBack);
+                0
+            }
+        }
     }
 
     fn free(&mut self, cpu: u8, pa: u64, site: Site) {

@@ -2,6 +2,7 @@
 //! What the judge knows of a run: who runs where, what is in flight, what is still owed.
 
 use crate::reference::{Reference, pages_of};
+use crate::rules::may_map;
 use crate::summary::Summary;
 use shootdown_machine::arm64::{Desc, Scope, Share, Stage, Tlbi, Ttl};
 use shootdown_machine::{
@@ -135,7 +136,10 @@ impl Facts {
                 }
             }
             Event::Faulting { space, va, .. } => self.reference.begin_fault(space, va),
-            Event::Faulted { space, va, .. } => self.reference.end_fault(state, space, va),
+            Event::Faulted { space, va, .. } => {
+                self.reference.end_fault(state, space, va);
+                self.summary.faulted(space, va);
+            }
             Event::Root { space, .. } => self.reference.clear(space),
             Event::Pte {
                 cpu,
@@ -362,8 +366,9 @@ impl Facts {
         let mut va = entry.va;
         while va < entry.va + entry.size {
             let cell = self.reference.cell(life.space, va)?;
-            match state.mem.frame(entry.pa + (va - entry.va)).usage {
-                Use::Page(owner, page) if owner == life => {
+            let pa = entry.pa + (va - entry.va);
+            match state.mem.frame(pa).usage {
+                Use::Page(_, page) if may_map(state, life, pa) => {
                     if !cell.allows(Some(page)) {
                         return Some((va, "a page that is no longer mapped there"));
                     }

@@ -37,8 +37,15 @@ pub struct Cell {
     len: u8,
     /// Operations on it that have begun and not returned.
     in_flight: u8,
+    /// Operations that may take it away for a moment and give it back.
+    passing: u8,
+    /// What came of those in flight has yet to be seen.
+    open: bool,
     /// More possibilities than fit: nothing is known until all operations have returned.
     wild: bool,
+    /// As long as nothing is in flight, a store must fault first: the page is shared, or
+    /// software wants to know.
+    sealed: bool,
 }
 
 impl Cell {
@@ -49,7 +56,10 @@ impl Cell {
             values,
             len: 1,
             in_flight: 0,
+            passing: 0,
+            open: false,
             wild: false,
+            sealed: false,
         }
     }
 
@@ -101,24 +111,31 @@ impl Cell {
 
     /// One that was in flight has returned. After the last of them the tables say what is so;
     /// whether that could be.
-    fn close(&mut self, (page, writable): (Option<Page>, bool), since: u32) -> bool {
-        self.in_flight -= 1;
-        if self.in_flight > 0 {
+    fn close(&mut self, state: &State, space: Space, va: Va) -> bool {
+        if self.in_flight > 0 || self.passing > 0 {
             return true;
         }
+        let (page, writable) = mapped(state, space, va);
         let known = |v: &Value| (v.page, v.writable) == (page, writable);
         let possible = self.wild || self.values().iter().any(known);
         *self = Cell::only(Value {
             page,
             writable,
-            since,
+            since: state.step,
         });
+        self.open = false;
+        self.sealed = sealed(state, space, va);
         possible
+    }
+
+    /// Whether a store must fault before it may reach the page.
+    pub fn sealed(&self) -> bool {
+        self.sealed && self.settled()
     }
 
     /// Whether nothing is in flight.
     pub fn settled(&self) -> bool {
-        self.in_flight == 0
+        !self.open
     }
 }
 
@@ -160,6 +177,17 @@ pub fn pages_of(op: Op) -> impl Iterator<Item = (Space, usize)> {
     };
     let each = |(space, pages): (Space, core::ops::Range<usize>)| pages.map(move |p| (space, p));
     each(one).chain(each(two))
+}
+
+/// The pages that an operation takes away for a moment, and gives back as they were.
+fn passing(op: Op) -> impl Iterator<Item = (Space, usize)> {
+    let page = |va: Va| (va / PAGE) as usize;
+    let (space, pages) = match op {
+        Op::Split(space, va) => (space, slot_of(va)..slot_of(va) + BLOCK_PAGES),
+        Op::Clean(space, va) => (space, page(va)..page(va) + 1),
+        _ => (Space(0), 0..0),
+    };
+    pages.map(move |p| (space, p))
 }
 
 /// Whether an operation takes what it makes of one page from another page or another space.
@@ -206,9 +234,13 @@ impl Reference {
     /// An operation begins; `in_flight`: it and all others that have begun on that space and
     /// not returned, each with the first page it may create.
     pub fn begin(&mut self, op: Op, in_flight: &[(Op, u16)]) {
+        for (space, page) in passing(op) {
+            self.cell_mut(space, page).passing += 1;
+        }
         for (space, page) in pages_of(op) {
             let cell = self.cell_mut(space, page);
             cell.in_flight += 1;
+            cell.open = true;
             if takes_from_elsewhere(op) {
                 cell.wild = true;
                 continue;
@@ -244,28 +276,53 @@ impl Reference {
         let mut wrong = None;
         for (space, page) in pages_of(op) {
             let va = page as u64 * PAGE;
-            let truth = mapped(state, space, va);
+            let truth = mapped(state, space, va).0;
             let cell = self.cell_mut(space, page);
-            narrow(cell, op, page, fresh, done, begun, truth.0);
-            if !cell.close(truth, state.step) {
-                wrong = wrong.or(Some((va, truth.0)));
+            narrow(cell, op, page, fresh, done, begun, truth);
+            cell.in_flight -= 1;
+            if !cell.close(state, space, va) {
+                wrong = wrong.or(Some((va, truth)));
+            }
+        }
+        for (space, page) in passing(op) {
+            let va = page as u64 * PAGE;
+            let cell = self.cell_mut(space, page);
+            cell.passing -= 1;
+            if !cell.close(state, space, va) {
+                wrong = wrong.or(Some((va, mapped(state, space, va).0)));
             }
         }
         wrong
     }
 
-    /// A fault handler that may change the mapping of a page begins.
+    /// A fault handler that may change the mapping of a page begins. It may split the block that
+    /// the page is in.
     pub fn begin_fault(&mut self, space: Space, va: Va) {
-        let cell = self.cell_mut(space, (va / PAGE) as usize % PAGES);
-        cell.in_flight += 1;
-        cell.wild = true;
+        let at = (va / PAGE) as usize % PAGES;
+        for page in slot_of(va) % PAGES..slot_of(va) % PAGES + BLOCK_PAGES {
+            let cell = self.cell_mut(space, page);
+            if page == at {
+                cell.in_flight += 1;
+                cell.open = true;
+                cell.wild = true;
+            } else {
+                cell.passing += 1;
+            }
+        }
     }
 
     /// It returns.
     pub fn end_fault(&mut self, state: &State, space: Space, va: Va) {
-        let truth = mapped(state, space, va);
-        let cell = self.cell_mut(space, (va / PAGE) as usize % PAGES);
-        cell.close(truth, state.step);
+        let at = (va / PAGE) as usize % PAGES;
+        for page in slot_of(va) % PAGES..slot_of(va) % PAGES + BLOCK_PAGES {
+            let cell = self.cell_mut(space, page);
+            if page == at {
+                cell.in_flight -= 1;
+            } else {
+                cell.passing -= 1;
+            }
+            cell.close(state, space, page as u64 * PAGE);
+        }
     }
 }
 
@@ -359,10 +416,24 @@ pub fn mapped(state: &State, space: Space, va: Va) -> (Option<Page>, bool) {
     };
     let pa = leaf.pa + va % shootdown_machine::level_size(level);
     match state.mem.frame(pa).usage {
-        // A page that hardware has yet to mark as dirty is one that may be written to.
-        Use::Page(_, page) => (Some(page), leaf.writable || dirtiable(state, desc)),
+        // A page that hardware has yet to mark as dirty is one that may be written to, and so is
+        // one that a fault makes writable.
+        Use::Page(_, page) => {
+            let later = dirtiable(state, desc) || desc.granted();
+            (Some(page), leaf.writable || later)
+        }
         _ => (None, false),
     }
+}
+
+/// Whether a page may be written to, but not before a fault. Nothing but an operation or a
+/// fault handler changes that, and when one returns its flushes are complete.
+fn sealed(state: &State, space: Space, va: Va) -> bool {
+    let Some((level, _, desc)) = state.translate(space, va) else {
+        return false;
+    };
+    let leaf = state.decode(level, desc).leaf();
+    desc.granted() && leaf.is_some_and(|leaf| !leaf.writable) && !dirtiable(state, desc)
 }
 
 fn dirtiable(state: &State, desc: Desc) -> bool {

@@ -7,6 +7,7 @@
 pub mod arm64;
 pub mod bbml3;
 pub mod kvm;
+pub mod mm;
 pub mod pgtable;
 pub mod x86;
 

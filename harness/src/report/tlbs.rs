@@ -7,7 +7,7 @@ use super::topic::Topic;
 use super::words::{self, range, space};
 use crate::scenario::COLUMNS;
 use shootdown_machine::arm64::Stage;
-use shootdown_machine::{Context, Entry, Life, PAGE, Use, Va};
+use shootdown_machine::{Context, Entry, Life, PAGE, Va};
 use similar::TextDiff;
 
 /// Prints the diff.
@@ -158,10 +158,7 @@ fn reference(run: &Run<'_>, life: Life, va: Va) -> String {
 }
 
 fn life_ok(run: &Run<'_>, e: &Entry, life: Life) -> bool {
-    let own = (0..e.size / PAGE).all(|i| {
-        matches!(run.state.mem.frame(e.pa + i * PAGE).usage, Use::Page(owner, _) if owner == life)
-    });
-    own && run.facts.stale(run.state, life, e).is_none()
+    run.facts.stale(run.state, life, e).is_none()
 }
 
 /// The spaces that run where the entry can be used, with their contexts.

@@ -32,6 +32,8 @@ impl Desc {
     const OA: u64 = 0x0000_ffff_ffff_f000;
     /// Ignored by hardware in an invalid descriptor: software's "being changed" mark.
     const LOCKED: u64 = 1 << 58;
+    /// Ignored by hardware, on x86 too: software's note that the area may be written to.
+    const GRANTED: u64 = 1 << 57;
 
     /// The invalid descriptor, all zero.
     pub const INVALID: Desc = Desc(0);
@@ -134,6 +136,28 @@ impl Desc {
         self.writable(stage) || self.dirtiable()
     }
 
+    /// Software's: stores are permitted as soon as a fault has asked for them, whatever the
+    /// permission now (VM_WRITE of the area that the page is in).
+    pub fn granted(self) -> bool {
+        self.0 & Desc::GRANTED != 0
+    }
+
+    /// The same with another note.
+    pub fn with_granted(self, granted: bool) -> Desc {
+        self.with(Desc::GRANTED, granted)
+    }
+
+    /// The same page, taken from hardware: invalid, marked as such by software (PROT_NONE).
+    pub fn withheld(self) -> Desc {
+        self.with(Desc::VALID, false).with(Desc::LOCKED, true)
+    }
+
+    /// The page that was [`withheld`](Self::withheld), valid again. `None`: it was not.
+    pub fn restored(self) -> Option<Desc> {
+        let withheld = !self.valid() && self != Desc::BUSY && self.0 & Desc::LOCKED != 0;
+        withheld.then(|| self.with(Desc::VALID, true).with(Desc::LOCKED, false))
+    }
+
     /// nT, of a block: its entries must not conflict with others while its size changes
     /// (FEAT_BBM level 1; Arm ARM, D8.16.1).
     pub fn transient(self) -> bool {
@@ -216,6 +240,17 @@ mod tests {
         let back = flags.with_dirtiable(false).with_transient(false);
         let back = back.with_contiguous(false).with_accessed(true);
         assert_eq!(back, plain);
+    }
+
+    #[test]
+    fn what_is_withheld_comes_back_as_it_was() {
+        let page = Desc::leaf(Stage::One, 3, 0x7000, true).with_granted(true);
+        assert!(page.granted() && page.is_leaf(3) && page.addr() == 0x7000);
+        assert!(!page.withheld().valid());
+        assert_eq!(page.withheld().restored(), Some(page));
+        for other in [page, Desc::INVALID, Desc::BUSY] {
+            assert_eq!(other.restored(), None);
+        }
     }
 
     #[test]

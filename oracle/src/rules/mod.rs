@@ -89,11 +89,21 @@ fn reached(event: &Event) -> Option<(u8, Va, Entry)> {
     }
 }
 
+/// Whether a space may map a frame at all: a page that is its own, or has been shared. Which
+/// of those it maps, and where, is for the reference to say.
+pub(crate) fn may_map(state: &State, life: Life, pa: u64) -> bool {
+    let frame = state.mem.frame(pa);
+    matches!(frame.usage, Use::Page(owner, _) if owner == life || frame.shared)
+}
+
 /// The page of its own space that an access reached.
 fn own_page(facts: &Facts, state: &State, cpu: u8, va: Va, entry: &Entry) -> Option<(Life, Page)> {
     let life = facts.cpus[cpu as usize].life?;
-    match state.mem.frame(entry.pa + (va - entry.va)).usage {
-        Use::Page(owner, page) if owner == life && entry.owner == Some(life) => Some((life, page)),
+    let pa = entry.pa + (va - entry.va);
+    match state.mem.frame(pa).usage {
+        Use::Page(_, page) if entry.owner == Some(life) && may_map(state, life, pa) => {
+            Some((life, page))
+        }
         _ => None,
     }
 }

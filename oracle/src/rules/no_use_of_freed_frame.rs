@@ -2,7 +2,7 @@
 //! `no-use-of-freed-frame`: a frame that has been freed may belong to anybody by now
 
 use crate::{Breach, Class, Facts, On, Rule};
-use shootdown_machine::{Event, State, Use};
+use shootdown_machine::{Event, State};
 
 /// The rule.
 pub const RULE: Rule = Rule {
@@ -17,7 +17,7 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     let (cpu, va, entry) = super::reached(event)?;
     let life = facts.cpus[cpu as usize].life?;
     let pa = entry.pa + (va - entry.va);
-    let mine = matches!(state.mem.frame(pa).usage, Use::Page(owner, _) if owner == life);
+    let mine = super::may_map(state, life, pa);
     (entry.owner == Some(life) && !mine).then(|| Breach {
         cpu: Some(cpu),
         va: Some(va),

@@ -24,7 +24,8 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     let (cpu, va, entry) = super::reached(event)?;
     let (life, page) = super::own_page(facts, state, cpu, va, &entry)?;
     let cell = facts.reference.cell(life.space, va)?;
-    (cell.allows(Some(page)) && !cell.allows_write(page)).then(|| Breach {
+    let denied = !cell.allows_write(page) || cell.sealed();
+    (cell.allows(Some(page)) && denied).then(|| Breach {
         cpu: Some(cpu),
         va: Some(va),
         entry: Some(entry),
