@@ -343,7 +343,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
             Some(_) => !state.blocked(cpu),
             None => self.cpus[c].index < self.programs[c].len(),
         };
-        !self.over && (interrupted || can)
+        !self.over && !state.cpus[c].preempted && (interrupted || can)
     }
 
     fn over(&self) -> bool {

@@ -255,6 +255,12 @@ impl OpSet {
         OpSet(self.0 | other.0)
     }
 
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty)] // nobody asks
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
     /// Whether it has this kind.
     pub const fn has(self, kind: OpKind) -> bool {
         self.0 >> kind as u32 & 1 != 0

@@ -16,7 +16,7 @@ use shootdown_machine::{Pick, Prot, Space, Switches, Va};
 
 /// A random scenario, of these kinds of operation.
 pub fn generate(rng: &mut Rng, ops: OpSet) -> Scenario {
-    let machine = machine(rng);
+    let machine = machine(rng, ops);
     let swarm = Swarm::new(rng, &machine, ops);
     let mut scenario = Scenario {
         machine,
@@ -57,15 +57,26 @@ pub(super) fn weighted(rng: &mut Rng, weights: &[u32]) -> usize {
 
 /// A random machine. Switches stay off: a finding must be one that the architecture
 /// allows.
-pub(super) fn machine(rng: &mut Rng) -> Config {
-    let cpus = [2, 3, 1, 4][weighted(rng, &[84, 10, 3, 3])];
+pub(super) fn machine(rng: &mut Rng, ops: OpSet) -> Config {
+    // Where two CPUs work on one space's tables at a time, it takes a third to use them.
+    let crowded = ops.has(OpKind::Zap);
+    let weights = if crowded {
+        [55, 37, 3, 5]
+    } else {
+        [84, 10, 3, 3]
+    };
+    let cpus = [2, 3, 1, 4][weighted(rng, &weights)];
     // With few tags they roll over early, which is where allocators are interesting.
     let tags = cpus + 2 + if percent(rng, 85) { 0 } else { rng.u8(1..=4) };
     Config {
         cpus,
         // A rollover needs more spaces than there are tags to hand out.
-        // With one, everything is about that one's tables.
-        spaces: any(rng, &[1, 1, 2, 3, 4, 4, 4, 5, 5]),
+        spaces: if crowded && percent(rng, 50) {
+            rng.u8(1..=2)
+        } else {
+            // With one, everything is about that one's tables.
+            any(rng, &[1, 1, 2, 3, 4, 4, 4, 5, 5])
+        },
         tags,
         memory: [Memory::Sc, Memory::Arm, Memory::Tso][weighted(rng, &[50, 35, 15])],
         domain: if percent(rng, 75) {
@@ -91,6 +102,8 @@ pub(super) struct Swarm {
     spaces: u8,
     /// The addresses that nearly everything is about.
     hot: [Va; 3],
+    /// Where pages are moved to.
+    to: Va,
     /// By kind of operation.
     ops: [u32; OpKind::ALL.len()],
     /// Walk, evict, deliver, resolve, ipi, drain, stale, the host of a guest.
@@ -113,7 +126,9 @@ pub(super) struct Swarm {
 impl Swarm {
     pub(super) fn new(rng: &mut Rng, machine: &Config, kinds: OpSet) -> Swarm {
         let mut ops = [0; OpKind::ALL.len()];
-        let keep = rng.u32(30..=70);
+        // Of many kinds, the few that do not get along are seldom among themselves.
+        let many = kinds.len() > OpKind::BASIC.len() + 4;
+        let keep = rng.u32(if many { 8..=60 } else { 30..=70 });
         let mine = |(_, kind): &(_, &OpKind)| kinds.has(**kind);
         for (weight, kind) in ops.iter_mut().zip(OpKind::ALL).filter(mine) {
             let kept = match kind {
@@ -150,7 +165,12 @@ impl Swarm {
         Swarm {
             cpus: machine.cpus,
             spaces: machine.spaces,
-            hot: hot(rng),
+            hot: if many && percent(rng, 40) {
+                [hot(rng)[0]; 3]
+            } else {
+                hot(rng)
+            },
+            to: page(rng, 0..PAGES),
             ops,
             agents,
             agency: if any_agent {
@@ -183,7 +203,9 @@ impl Swarm {
 
     /// An address, mostly a hot one.
     pub(super) fn va(&self, rng: &mut Rng) -> Va {
-        if percent(rng, 88) {
+        if self.ops[OpKind::Move as usize] > 0 && percent(rng, 25) {
+            self.to
+        } else if percent(rng, 88) {
             any(rng, &self.hot)
         } else {
             page(rng, 0..PAGES)
@@ -200,7 +222,8 @@ impl Swarm {
         if percent(rng, 90) {
             program.push(Op::Switch(loaded));
         }
-        for _ in 0..rng.usize(1..=12 - program.len()) {
+        let length = program.len() + rng.usize(1..=12 - program.len());
+        while program.len() < length {
             let mut op = self.op(rng, loaded);
             if self.rounds && percent(rng, 85) {
                 op = match program.last() {
@@ -214,6 +237,13 @@ impl Swarm {
                     *space = loaded;
                 }
                 loaded = *space;
+            }
+            // A copy goes to an empty space.
+            if let Op::Fork(_, child) = op
+                && program.len() + 1 < length
+                && percent(rng, 70)
+            {
+                program.push(Op::Exit(child));
             }
             program.push(op);
         }
@@ -237,10 +267,10 @@ impl Swarm {
             space,
             other: Space(rng.u8(..self.spaces)),
             va,
-            to: if percent(rng, 50) {
-                self.va(rng)
-            } else {
-                page(rng, 0..PAGES)
+            to: match rng.u32(..10) {
+                0..6 => self.to,
+                6..8 => self.va(rng),
+                _ => page(rng, 0..PAGES),
             },
             // Pages begin writable, so read-only is the change to make first.
             prot: if percent(rng, 65) { Prot::Ro } else { Prot::Rw },

@@ -101,9 +101,9 @@ const WEIGHTS: [u32; MUTATIONS.len()] = {
     weights
 };
 
-fn change_machine(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
+fn change_machine(s: &mut Scenario, rng: &mut Rng, kinds: OpSet) -> bool {
     let before = s.machine;
-    let new = machine(rng);
+    let new = machine(rng, kinds);
     match rng.u32(..6) {
         0 => s.machine.spaces = new.spaces,
         1 => s.machine.domain = new.domain,
@@ -117,9 +117,9 @@ fn change_machine(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
     s.machine != before
 }
 
-fn reroll_machine(s: &mut Scenario, rng: &mut Rng, _: OpSet) -> bool {
+fn reroll_machine(s: &mut Scenario, rng: &mut Rng, kinds: OpSet) -> bool {
     let before = s.machine;
-    s.machine = machine(rng);
+    s.machine = machine(rng, kinds);
     s.repair();
     s.machine != before
 }
