@@ -95,6 +95,8 @@ struct Core<'m, F, S> {
     start: S,
     tracing: bool,
     last: u8,
+    /// An interrupt has been handled, which need not have taken a step.
+    handled: bool,
     over: bool,
 }
 
@@ -113,6 +115,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
             state.set_irqs_off(cpu, false);
             state.cpus[c].next = handler.next;
             slots.handler = None;
+            self.handled = true;
             return true;
         }
         let Some(op) = slots.op.as_mut().as_pin_mut() else {
@@ -254,7 +257,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                     waiting = self.next(cpu).map(|a| (cpu, a.act));
                 }
             }
-            if progress {
+            if progress || core::mem::take(&mut self.handled) {
                 if self.machine.state().step > limit {
                     self.emit(Event::Livelock);
                 }
@@ -405,6 +408,7 @@ pub fn execute<V: Variant>(
         start,
         tracing: input.trace,
         last: 0,
+        handled: false,
         over: false,
     };
     schedule(&mut core);

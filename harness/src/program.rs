@@ -17,6 +17,7 @@ pub struct Lives {
     loaded: [Cell<Option<Space>>; 4],
     users: [Cell<u32>; 8],
     exiting: [Cell<bool>; 8],
+    offline: [Cell<bool>; 4],
 }
 
 impl Lives {
@@ -52,6 +53,9 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
         return;
     }
     let loaded = lives.loaded[me].get();
+    if lives.offline[me].get() && !matches!(op, Op::Switch(_)) {
+        return;
+    }
     let mut spaces = [op.space(), op.other_space()].into_iter().flatten();
     if !spaces.all(|space| lives.has(space, cpu)) {
         return;
@@ -71,7 +75,7 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
             lives.take(space);
             op.other_space().inspect(|child| lives.take(*child));
         }
-        None if loaded.is_none() => return,
+        None if loaded.is_none() && op != Op::Offline => return,
         None => {}
     }
     let page = fresh_page(cpu.id(), index);
@@ -85,7 +89,7 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
     let done = dispatch(variant, lives, cpu, op, Page(page)).await;
     match op {
         Op::Exit(space) => lives.exiting[space.0 as usize].set(false),
-        Op::Switch(_) | Op::SchedOut => {
+        Op::Switch(_) | Op::SchedOut | Op::Offline => {
             if let Some(prev) = loaded {
                 lives.give(prev);
             }
@@ -118,10 +122,15 @@ async fn dispatch<V: Variant>(
 ) -> Done {
     let loaded = &lives.loaded[cpu.id() as usize];
     match op {
-        Op::Switch(_) | Op::SchedOut => {
+        Op::Switch(_) | Op::SchedOut | Op::Offline => {
             let (prev, next) = (loaded.get(), op.space());
+            let offline = &lives.offline[cpu.id() as usize];
             settle(cpu, None, true);
+            if offline.replace(op == Op::Offline) {
+                variant.online(cpu).await;
+            }
             match (prev, next) {
+                _ if op == Op::Offline => variant.offline(cpu, prev).await,
                 (_, Some(next)) => variant.switch_to(cpu, prev, next).await,
                 (Some(prev), None) => variant.sched_out(cpu, prev).await,
                 (None, None) => {}

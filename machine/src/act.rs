@@ -145,6 +145,9 @@ pub enum Act {
     SfenceInvalIr,
     /// A remote fence by the SBI of RISC-V, on the harts of a mask.
     RemoteFence(u8, Tlbi),
+    /// The hart stops, and starts again (SBI, HSM): while it is stopped, it translates nothing
+    /// and no remote fence reaches it.
+    HartStop(bool),
     /// Sends an inter-processor interrupt to a CPU.
     SendIpi(u8, u64),
     /// Waits until all IPIs this CPU sent have been handled.
@@ -181,6 +184,8 @@ impl Act {
             Act::SfenceWInval => "sfence.w.inval",
             Act::SfenceInvalIr => "sfence.inval.ir",
             Act::RemoteFence(..) => "tlbi",
+            Act::HartStop(true) => "hart_stop",
+            Act::HartStop(false) => "hart_start",
             Act::SendIpi(..) => "ipi",
             Act::WaitIpi => "wait_ipi",
         }

@@ -364,6 +364,10 @@ impl Shared<u64> {
         add_return(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Full);
         /// atomic64_add_return_relaxed.
         add_return_relaxed(n: u64) -> u64 = |w, n| Act::Rmw(w, Rmw::Add(n), Order::Relaxed);
+        /// set_bit: or, ordering nothing.
+        or_relaxed(bits: u64) -> () = |w, bits| Act::Rmw(w, Rmw::Or(bits), Order::Relaxed);
+        /// clear_bit: and-not, ordering nothing.
+        andnot_relaxed(bits: u64) -> () = |w, bits| Act::Rmw(w, Rmw::AndNot(bits), Order::Relaxed);
         /// set_bit under a mask: or; gives the old value.
         fetch_or(bits: u64) -> u64 = |w, bits| Act::Rmw(w, Rmw::Or(bits), Order::Full);
         /// clear_bit under a mask: and-not; gives the old value.

@@ -376,12 +376,8 @@ impl State {
         }
     }
 
-    /// Ends walks that began under a context which is loaded no more. On RISC-V only a fence
-    /// that covers them does.
+    /// Ends walks that began under a context which is loaded no more.
     pub(crate) fn end_foreign_walks(&mut self, cpu: u8) {
-        if self.config.arch == Arch::Riscv {
-            return;
-        }
         let now = self.context(cpu, false);
         let c = &mut self.cpus[cpu as usize];
         if c.walk.is_some_and(|w| Some(w.ctx) != now) {

@@ -79,6 +79,8 @@ pub enum Op {
     Pin(Space),
     /// Give the tag back.
     Unpin(Space),
+    /// Take this CPU offline. Until its next `Switch`, which brings it back, it does nothing.
+    Offline,
 }
 
 /// What a touch does.
@@ -123,6 +125,7 @@ pub enum OpKind {
     Fork,
     Pin,
     Unpin,
+    Offline,
 }
 
 /// The operands that an operation may have, of which its kind takes those it needs.
@@ -165,6 +168,7 @@ impl OpKind {
         OpKind::Fork,
         OpKind::Pin,
         OpKind::Unpin,
+        OpKind::Offline,
     ];
 
     /// Those that nearly every kernel has.
@@ -193,6 +197,7 @@ impl OpKind {
             OpKind::Fork => "fork",
             OpKind::Pin => "pin",
             OpKind::Unpin => "unpin",
+            OpKind::Offline => "offline",
         }
     }
 
@@ -227,6 +232,7 @@ impl OpKind {
             OpKind::Fork => Op::Fork(space, other),
             OpKind::Pin => Op::Pin(space),
             OpKind::Unpin => Op::Unpin(space),
+            OpKind::Offline => Op::Offline,
         }
     }
 }
@@ -291,6 +297,7 @@ impl Op {
             Op::Fork(..) => OpKind::Fork,
             Op::Pin(_) => OpKind::Pin,
             Op::Unpin(_) => OpKind::Unpin,
+            Op::Offline => OpKind::Offline,
         }
     }
 
@@ -302,7 +309,7 @@ impl Op {
     /// That, to be changed.
     pub fn space_mut(&mut self) -> Option<&mut Space> {
         match self {
-            Op::SchedOut | Op::Touch(..) => None,
+            Op::SchedOut | Op::Touch(..) | Op::Offline => None,
             Op::Switch(space)
             | Op::Exit(space)
             | Op::Pin(space)
@@ -346,7 +353,7 @@ impl Op {
     pub fn va_mut(&mut self) -> Option<&mut Va> {
         match self {
             Op::Switch(_) | Op::SchedOut | Op::Exit(_) | Op::Fork(..) => None,
-            Op::Pin(_) | Op::Unpin(_) => None,
+            Op::Pin(_) | Op::Unpin(_) | Op::Offline => None,
             Op::Touch(va, _)
             | Op::Move(_, va, _)
             | Op::Protect(_, va, _)

@@ -114,6 +114,10 @@ impl State {
                 self.complete(cpu, false);
                 0
             }
+            Act::HartStop(stop) => {
+                self.set_offline(cpu, stop);
+                0
+            }
             Act::RemoteFence(harts, op) => return self.remote_fence(cpu, harts, op, a.site),
             Act::EnterGuest | Act::ExitGuest => {
                 let guest = a.act == Act::EnterGuest;

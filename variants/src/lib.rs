@@ -9,6 +9,7 @@ pub mod bbml3;
 pub mod kvm;
 pub mod mm;
 pub mod pgtable;
+pub mod riscv;
 pub mod x86;
 
 use shootdown_machine::{Access, Boot, Config, Cpu, Done, OpKind, Outcome, Page, Prot, Space, Va};
@@ -194,6 +195,10 @@ pub trait Variant: Sized + 'static {
     async fn unpin(&self, _cpu: Cpu<'_>, _space: Space) -> Done {
         Done::No
     }
+    /// Leaves the loaded space, if there is one, and takes this CPU offline.
+    async fn offline(&self, _cpu: Cpu<'_>, _prev: Option<Space>) {}
+    /// Comes back from that.
+    async fn online(&self, _cpu: Cpu<'_>) {}
 
     /// Goes to the user or the guest.
     async fn enter(&self, _cpu: Cpu<'_>, _space: Space) {}

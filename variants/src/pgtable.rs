@@ -8,7 +8,7 @@ use crate::Defect;
 use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::{
     Access, Arch, BLOCK_PAGES, Bbm, Boot, Cpu, Decoded, Done, Dsb, Leaf, Lock, Outcome, PAGE, Page,
-    Prot, SLOTS, Shared, Space, Va, initial_page, level_size, slot_pa,
+    Prot, SLOTS, Shared, Space, Step, Va, initial_page, level_size, slot_pa,
 };
 
 /// How descriptors of one stage look on an architecture.
@@ -35,6 +35,16 @@ impl Format {
     pub fn global(mut self) -> Format {
         self.more |= shootdown_machine::x86::GLOBAL;
         self
+    }
+
+    /// `ptep_get_and_clear` and its like: fully ordered but on arm64.
+    #[track_caller]
+    fn xchg<'m>(self, cpu: Cpu<'m>, at: u64, desc: Desc) -> Step<'m, Desc> {
+        if self.arch == Arch::Arm64 {
+            cpu.pte_xchg_relaxed(at, desc)
+        } else {
+            cpu.pte_xchg(at, desc)
+        }
     }
 
     /// A descriptor that points to a table.
@@ -90,6 +100,14 @@ pub const NO_GRACE_PERIOD: Defect = Defect {
     breaks: &[&["no-walk-of-freed-table"]],
 };
 
+/// B-49 (s390): walkers go on between the flush and the end.
+pub const FLUSH_FIRST: Defect = Defect {
+    name: "B-49-s390",
+    about: "a space that ends is flushed first and its tables freed then, with CPUs that still have it loaded",
+    source: "02a8f3abb708 \"s390/mm,tlb: safeguard against speculative TLB creation\"",
+    breaks: &[&["no-walk-of-freed-table"]],
+};
+
 /// How a kernel gets translations out of the TLBs.
 pub trait Flush {
     /// A leaf of this level was removed: gone everywhere when this returns.
@@ -122,6 +140,10 @@ pub trait Flush {
     async fn conflict(&self, cpu: Cpu<'_>, space: Space);
     /// A change of the space begins. Others may have left it before their flush was complete.
     async fn pending(&self, _cpu: Cpu<'_>, _space: Space) {}
+    /// Whether some CPU goes on with the root table of a space that has ended, and frees it.
+    async fn keep_root(&self, _cpu: Cpu<'_>, _space: Space, _root: u64) -> bool {
+        false
+    }
 }
 
 /// The tables of all spaces.
@@ -136,6 +158,10 @@ pub struct PageTables<F> {
     skip_break: bool,
     /// B-20: a block that became a table is not invalidated.
     keep_block: bool,
+    /// A table without pages is freed.
+    free_pgtables: bool,
+    /// B-49 (s390): a space is flushed before its tables are unlinked.
+    flush_first: bool,
     /// Tables are freed without a grace period.
     free_at_once: bool,
     /// B-35: tables are freed before they are flushed.
@@ -192,6 +218,8 @@ impl<F: Flush> PageTables<F> {
             keep_block: false,
             free_first: false,
             plain: false,
+            free_pgtables: false,
+            flush_first: boot.has(FLUSH_FIRST.name),
             free_at_once: boot.has(NO_GRACE_PERIOD.name),
             first_level: boot.config().first_level(),
         };
@@ -246,7 +274,13 @@ impl<F: Flush> PageTables<F> {
             cpu.pte_write(at, new).await;
             return old;
         }
-        cpu.pte_xchg_relaxed(at, new).await
+        self.format.xchg(cpu, at, new).await
+    }
+
+    /// Unmapping the last page of a table frees the table, as munmap does.
+    pub fn free_pgtables(mut self) -> Self {
+        self.free_pgtables = true;
+        self
     }
 
     /// The root table of a space.
@@ -365,8 +399,22 @@ impl<F: Flush> PageTables<F> {
         let mut done = Done::No;
         if let Some((pte, 3, desc)) = self.lookup(cpu, space, va).await {
             let old = self.replace(cpu, pte, desc, Desc::INVALID).await;
-            self.flush.leaf(cpu, space, va, 3).await;
+            let table = if self.free_pgtables {
+                self.clear_empty(cpu, space, va).await
+            } else {
+                None
+            };
+            match table {
+                Some(_) => {
+                    let first = va / level_size(2) * level_size(2);
+                    self.flush.range(cpu, space, first, level_size(2)).await;
+                }
+                None => self.flush.leaf(cpu, space, va, 3).await,
+            }
             cpu.free(self.format.pa(3, old)).await;
+            if let Some(table) = table {
+                self.free_table(cpu, table).await;
+            }
             done = Done::Yes;
         }
         self.end_change(cpu, space).await;
@@ -405,6 +453,20 @@ impl<F: Flush> PageTables<F> {
             cpu.free(self.format.pa(3, old)).await;
         }
         done
+    }
+
+    /// `free_pte_range`: unlinks the table for `va` if nothing is left in it. `pmd_clear` is a
+    /// plain store.
+    async fn clear_empty(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Option<u64> {
+        let pmd = self.pmd_alloc(cpu, space, va).await.ok()?;
+        let table = self.format.next(2, cpu.pte_read(pmd).await)?;
+        for i in 0..SLOTS as u64 {
+            if cpu.pte_read(table + i * 8).await.valid() {
+                return None;
+            }
+        }
+        cpu.pte_write(pmd, Desc::INVALID).await;
+        Some(table)
     }
 
     /// Changes a permission; legal without a break (machine rule 18).
@@ -520,7 +582,8 @@ impl<F: Flush> PageTables<F> {
         let in_place = shootdown_machine::Ram::is_block(base)
             && (0..).zip(&pages).all(|(i, pa)| *pa == base + i * PAGE);
         if in_place && self.skip_break {
-            cpu.pte_xchg_relaxed(pmd, self.format.leaf(2, base, writable))
+            self.format
+                .xchg(cpu, pmd, self.format.leaf(2, base, writable))
                 .await;
             self.flush.range(cpu, space, first, level_size(2)).await;
         } else {
@@ -568,6 +631,9 @@ impl<F: Flush> PageTables<F> {
         // Unnoticed: the harness lets nothing else run on a space that exits.
         self.lock[space.0 as usize].lock(cpu).await;
         let root = self.pgd(cpu, space).await;
+        if self.flush_first {
+            self.flush.exit(cpu, space).await;
+        }
         let mut unlinked = [Desc::INVALID; SLOTS];
         for (i, slot) in unlinked.iter_mut().enumerate() {
             let at = root + i as u64 * 8;
@@ -576,14 +642,18 @@ impl<F: Flush> PageTables<F> {
                 *slot = self.replace(cpu, at, desc, Desc::INVALID).await;
             }
         }
-        self.flush.exit(cpu, space).await;
+        if !self.flush_first {
+            self.flush.exit(cpu, space).await;
+        }
         for desc in unlinked {
             self.free_below(cpu, desc, self.first_level).await;
         }
         self.flush.destroy(cpu, space).await;
         let new = cpu.new_root(space).await;
         self.pgd[space.0 as usize].write(cpu, new).await;
-        self.free_table(cpu, root).await;
+        if !self.flush.keep_root(cpu, space, root).await {
+            self.free_table(cpu, root).await;
+        }
         self.end_change(cpu, space).await;
         if new == 0 { Done::Exhausted } else { Done::Yes }
     }
@@ -640,7 +710,9 @@ impl<F: Flush> PageTables<F> {
             cpu.pte_cmpxchg(at, desc, desc.with_accessed(true)).await;
         }
         lock.unlock(cpu).await;
-        if permitted.is_some() && why == Outcome::Permission {
+        // On RISC-V a walker may remember that there was nothing.
+        let told = why == Outcome::Permission || self.format.arch == Arch::Riscv;
+        if permitted.is_some() && told {
             self.flush.spurious(cpu, space, va).await;
         }
         permitted.is_some()

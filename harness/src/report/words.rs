@@ -288,7 +288,9 @@ impl Run<'_> {
             Act::NewRoot(s) => format!("alloc a pgd of {s}"),
             Act::Copy(from, to) => format!("copy {from:#x} to {to:#x}"),
             Act::Note(pa, note) => format!("{} {}", note.name(), self.page(pa, at)),
-            Act::TlbSync | Act::SfenceWInval | Act::SfenceInvalIr => act.word().into(),
+            Act::TlbSync | Act::SfenceWInval | Act::SfenceInvalIr | Act::HartStop(_) => {
+                act.word().into()
+            }
             Act::RemoteFence(harts, op) => format!("{op} on harts {harts:#x}"),
             Act::SendIpi(cpu, _) => format!("ipi to cpu{cpu}"),
             Act::WaitIpi => "wait for the ipis".into(),

@@ -32,6 +32,7 @@ fn op_kind(word: &[u8]) -> Option<OpKind> {
         b"fork" => OpKind::Fork,
         b"pin" => OpKind::Pin,
         b"unpin" => OpKind::Unpin,
+        b"offline" => OpKind::Offline,
         _ => return None,
     })
 }
@@ -83,6 +84,7 @@ impl<'a> Parser<'a> {
             OpKind::Fork => Op::Fork(self.space()?, self.space()?),
             OpKind::Pin => Op::Pin(self.space()?),
             OpKind::Unpin => Op::Unpin(self.space()?),
+            OpKind::Offline => Op::Offline,
         };
         self.out.programs[cpu].push(op);
         Some(())

@@ -53,6 +53,10 @@ impl<'m> Cpu<'m> {
         sinval_vma(what: Fence) -> () = Act::Tlbi(what.op(SINVAL, 1));
         /// SFENCE.INVAL.IR: this hart's earlier `sinval_vma` are before its later walks.
         sfence_inval_ir() -> () = Act::SfenceInvalIr;
+        /// The hart stops: remote fences do not reach it any more.
+        hart_stop() -> () = Act::HartStop(true);
+        /// It starts again, in mode Bare, with whatever it had cached.
+        hart_start() -> () = Act::HartStop(false);
         /// sbi_remote_sfence_vma_asid and its like: every hart of the mask (bit n: hart n)
         /// executes the fence, with an address for all pages of so many bytes. Returns when
         /// all have. `false`: SBI_ERR_INVALID_PARAM, since a hart of the mask is not there or

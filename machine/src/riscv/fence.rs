@@ -3,7 +3,7 @@
 //! Protection (satp) Register", "Supervisor Memory-Management Fence Instruction", "Svinval";
 //! SBI specification, "RFENCE Extension").
 
-use crate::config::Pick;
+use crate::config::{Pick, Switch};
 use crate::context::Context;
 use crate::event::{Event, Site};
 use crate::machine::State;
@@ -48,15 +48,24 @@ pub fn context(regs: &Regs) -> Option<Context> {
 }
 
 impl State {
-    /// A write of satp: for the walks that begin from now on. Those in flight go on.
+    /// A write of satp: for the walks that begin from now on. Those in flight are over, which the
+    /// specification does not say (switch `inflight`).
     pub(crate) fn set_satp(&mut self, cpu: u8, value: u64) {
         self.cpus[cpu as usize].regs.set(Reg::Satp, value);
+        if !self.config.switches.on(Switch::Inflight) {
+            self.end_foreign_walks(cpu);
+        }
         self.events.push(Event::Context { cpu });
     }
 
-    /// Takes a hart offline, or puts it back. Its program is not told.
+    /// Takes a hart offline, or puts it back. Its program is not told. What it has cached may be
+    /// there when it comes back; in between it walks nothing, and it starts in mode Bare.
     pub fn set_offline(&mut self, cpu: u8, offline: bool) {
-        self.cpus[cpu as usize].offline = offline;
+        let c = &mut self.cpus[cpu as usize];
+        c.offline = offline;
+        c.walk = None;
+        self.memory_barrier(cpu);
+        self.set_satp(cpu, 0);
     }
 
     /// A call of the SBI: the first step sends the fence to the harts of a mask, the second

@@ -7,7 +7,7 @@ use crate::tagged::{EVERYTHING, has, touch, without};
 use core::pin::pin;
 use shootdown_machine::arm64::Desc;
 use shootdown_machine::riscv::{Fence, GLOBAL, satp};
-use shootdown_machine::{Arch, Boot, Config, Memory, Outcome, PAGE, Space};
+use shootdown_machine::{Arch, Boot, Config, Memory, Outcome, PAGE, Space, Switch, Switches};
 
 pub fn riscv() -> Config {
     Config {
@@ -80,15 +80,21 @@ fn satp_changes_table_and_asid_at_once_and_removes_nothing() {
 }
 
 #[test]
-fn a_walk_outlives_the_context_that_it_began_under() {
-    let rig = Rig::new(riscv());
-    load(&rig, 0, A, 1);
-    rig.walk(0, 0x1000, Some(1));
-    load(&rig, 0, B, 2);
-    touch(&rig, 0, 0x4000);
-    assert!(rig.walking(0));
-    rig.walk(0, 0x1000, Some(9));
-    assert!(has(&rig, 0).contains(&"leaf 1 0x1000".to_owned()));
+fn with_the_switch_a_walk_outlives_the_context_that_it_began_under() {
+    for outlives in [false, true] {
+        let rig = Rig::new(Config {
+            switches: Switches::default().with(Switch::Inflight, outlives),
+            ..riscv()
+        });
+        load(&rig, 0, A, 1);
+        rig.walk(0, 0x1000, Some(1));
+        load(&rig, 0, B, 2);
+        touch(&rig, 0, 0x4000);
+        assert_eq!(rig.walking(0), outlives);
+        rig.walk(0, 0x1000, Some(9));
+        let of_a = has(&rig, 0).contains(&"leaf 1 0x1000".to_owned());
+        assert_eq!(of_a, outlives);
+    }
 }
 
 #[test]
@@ -270,4 +276,14 @@ fn a_remote_fence_of_a_hart_that_is_not_there_is_an_error() {
         let left: &[&str] = if want { &[] } else { &EVERYTHING };
         assert_eq!(has(&rig, 0), left, "no hart, or all");
     }
+}
+
+#[test]
+fn a_hart_that_is_stopped_walks_nothing_and_starts_bare_with_what_it_had() {
+    let rig = filled(riscv());
+    rig.run(rig.cpu(0).hart_stop());
+    assert!(!rig.hardware(|s| s.walk(0, 0x1000, false, None)));
+    rig.run(rig.cpu(0).hart_start());
+    assert_eq!(has(&rig, 0), EVERYTHING);
+    assert_eq!(touch(&rig, 0, 0x1000), Outcome::Translation, "Bare");
 }

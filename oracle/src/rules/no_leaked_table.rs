@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `no-leaked-table`: when a space has ended, its tables must be free, or wait for a grace period
+//! `no-leaked-table`: when a space has ended, its tables must be free, or wait for a grace period or for who has them loaded
 
 use crate::{Breach, Class, Facts, On, Rule};
 use shootdown_machine::{Done, Event, Op, State, Use};
@@ -8,12 +8,12 @@ use shootdown_machine::{Done, Event, Op, State, Use};
 pub const RULE: Rule = Rule {
     name: "no-leaked-table",
     class: Class::Liveness,
-    why: "when a space has ended, its tables must be free, or wait for a grace period",
+    why: "when a space has ended, its tables must be free, or wait for a grace period or for who has them loaded",
     on: &[On::End],
     check,
 };
 
-fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
+fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
     let Event::End {
         cpu,
         op: Op::Exit(space),
@@ -23,11 +23,18 @@ fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
     else {
         return None;
     };
+    // A CPU that is lazy with the space has its root loaded, and frees it when it leaves. One that
+    // is just leaving may have done all but that.
+    let lazy = |pa: u64| {
+        (0..).zip(&facts.cpus).any(|(cpu, running)| {
+            running.switching || state.loaded(cpu).is_some_and(|ctx| ctx.root() == pa)
+        })
+    };
     // Nobody else can be working on a space that ends.
     let now = state.life(space);
     let leaked = state.mem.in_use().find(|(pa, usage)| match usage {
         Use::Table(Some(life)) => {
-            life.space == space && life.nth < now.nth && !state.waits_for_grace(*pa)
+            life.space == space && life.nth < now.nth && !state.waits_for_grace(*pa) && !lazy(*pa)
         }
         _ => false,
     });
@@ -63,6 +70,29 @@ mod tests {
     #[test]
     fn good_exit_that_frees_everything() {
         assert_eq!(stage1(private(), async |s| exit(s, true).await), None);
+    }
+
+    /// A space ends without its root being freed, which CPU 1 may have loaded.
+    async fn keep_root(s: &Scene<'_>, lazy: bool) {
+        if lazy {
+            s.load(s.c1, A, 1).await;
+        }
+        let table = s.c0.pte_read(s.pmd(A, 0x1000)).await.addr();
+        s.begin(s.c0, Op::Exit(A));
+        s.c0.free(table).await;
+        s.c0.new_root(A).await;
+        s.end(s.c0, Op::Exit(A), Done::Yes);
+    }
+
+    #[test]
+    fn good_root_that_a_lazy_cpu_has_loaded() {
+        assert_eq!(stage1(private(), async |s| keep_root(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_root_that_nobody_has_loaded() {
+        let broken = stage1(private(), async |s| keep_root(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
     }
 
     #[test]

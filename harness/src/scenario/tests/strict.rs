@@ -257,7 +257,7 @@ const WRONG: &[(&str, &str)] = &[
     // Misspelt.
     (
         "scenario 1\ncpu0: touch 0x0; unmpa A 0x1000\n",
-        "line 2, column 18: unknown operation \"unmpa\"; expected one of switch, sched_out, map, unmap, protect, remap, split, collapse, touch, exit, reclaim, zap, clean, hint, age, gup, move, fork, pin, unpin (did you mean `unmap`?)",
+        "line 2, column 18: unknown operation \"unmpa\"; expected one of switch, sched_out, map, unmap, protect, remap, split, collapse, touch, exit, reclaim, zap, clean, hint, age, gup, move, fork, pin, unpin, offline (did you mean `unmap`?)",
     ),
     (
         "scenario 1\n  schedul: cpu0\n",
