@@ -271,6 +271,11 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                 self.judge();
                 continue;
             }
+            // The handler of an IPI may have had no step of its own, and yet be waited for.
+            let mut cpus = 0..self.cpus.len() as u8;
+            if cpus.any(|cpu| self.ready(cpu)) {
+                continue;
+            }
             match waiting {
                 Some((cpu, act)) => self.emit(Event::Deadlock { cpu, act }),
                 None => return,

@@ -11,3 +11,4 @@ pub mod pgtable_map;
 pub mod stage2_goals;
 pub mod tlb;
 pub mod vmid;
+pub mod vmid_gen;

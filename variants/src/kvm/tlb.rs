@@ -32,6 +32,14 @@ pub struct Stage2Flush {
     no_reload: bool,
 }
 
+/// Broadcast: a VMID that is free from here on is in no TLB.
+pub async fn __kvm_flush_vm_context(cpu: Cpu<'_>) {
+    // Unnoticed: descriptors are changed under locks, whose release makes them visible.
+    cpu.dsb(Dsb::Ishst).await;
+    cpu.tlbi(Tlbi::all(Kind::Alle1is)).await;
+    cpu.dsb(Dsb::Ish).await;
+}
+
 /// What to go back to.
 struct Context {
     irqs_were_off: bool,

@@ -2,6 +2,7 @@
 //! The VMID allocator of 2021 (A2), in the versions it had: `arch/arm64/kvm/vmid.c`.
 
 use super::host::Allocator;
+use super::tlb::__kvm_flush_vm_context;
 use crate::Defect;
 use crate::consequences::{ALIASED, DIVERGED};
 use shootdown_machine::arm64::{Kind, Tlbi};
@@ -165,16 +166,8 @@ impl Vmids {
                 .write(cpu, (1 << cpu.config().cpus) - 1)
                 .await;
         } else {
-            self.__kvm_flush_vm_context(cpu).await;
+            __kvm_flush_vm_context(cpu).await;
         }
-    }
-
-    /// Broadcast: a VMID that is free from here on is in no TLB.
-    async fn __kvm_flush_vm_context(&self, cpu: Cpu<'_>) {
-        // Unnoticed: descriptors are changed under locks, whose release makes them visible.
-        cpu.dsb(Dsb::Ishst).await;
-        cpu.tlbi(Tlbi::all(Kind::Alle1is)).await;
-        cpu.dsb(Dsb::Ish).await;
     }
 
     async fn __kvm_tlb_flush_local_all(&self, cpu: Cpu<'_>) {
