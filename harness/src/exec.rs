@@ -19,7 +19,7 @@ const TURN: u32 = 400;
 pub trait Exec {
     /// Acts on a slot. `false`: nothing more can happen.
     fn apply(&mut self, slot: &Slot) -> bool;
-    /// Whether a CPU has something to do and is not blocked.
+    /// Whether a CPU has something to do and is not blocked, or waits for an IPI on its way.
     fn ready(&mut self, cpu: u8) -> bool;
     /// Whether the run is over: all programs done, or a rule broken.
     fn over(&self) -> bool;
@@ -162,8 +162,12 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
 
     /// One step of a CPU. `false`: it is done, or blocked.
     fn step(&mut self, cpu: u8) -> bool {
-        if self.over || !self.announce(cpu) || self.machine.state().blocked(cpu) {
+        if self.over || !self.announce(cpu) {
             return false;
+        }
+        if self.machine.state().blocked(cpu) {
+            // The turn of one that waits for its IPIs goes to their way.
+            return self.machine.state_mut().deliver_ipi_of(cpu);
         }
         if self.last != cpu {
             let state = self.machine.state();
@@ -348,7 +352,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
         let state = self.machine.state();
         let interrupted = self.cpus[c].handler.is_none() && state.ipi_waits(cpu);
         let can = match state.cpus[c].next {
-            Some(_) => !state.blocked(cpu),
+            Some(_) => !state.blocked(cpu) || state.ipi_of(cpu).is_some(),
             None => self.cpus[c].index < self.programs[c].len(),
         };
         !self.over && !state.cpus[c].preempted && (interrupted || can)

@@ -695,6 +695,21 @@ impl State {
         true
     }
 
+    /// The CPU that the oldest IPI arrives at next, if a CPU waits for one of its own there.
+    pub fn ipi_of(&self, cpu: u8) -> Option<u8> {
+        let next = self.cpus[cpu as usize].next;
+        if !next.is_some_and(|a| a.act == Act::WaitIpi) {
+            return None;
+        }
+        let to = |c: &CpuState| c.in_transit.iter().any(|ipi| ipi.from == cpu);
+        (0..).zip(&self.cpus).find(|(_, c)| to(c)).map(|(i, _)| i)
+    }
+
+    /// An IPI arrives where a CPU waits for one of its own to be handled.
+    pub fn deliver_ipi_of(&mut self, cpu: u8) -> bool {
+        self.ipi_of(cpu).is_some_and(|to| self.deliver_ipi(to))
+    }
+
     /// Whether there is an IPI that a CPU must handle before its next step.
     pub fn ipi_waits(&self, cpu: u8) -> bool {
         let c = &self.cpus[cpu as usize];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A VHE host with its VMs: who calls the VMID allocator, and when.
+//! A host with its VMs, VHE or nVHE: who calls the VMID allocator, and when.
 //!
 //! `switch` is vCPU load, `sched_out` vCPU put, `touch` one turn of the run loop. The vCPU of
 //! a VM that a CPU loads is always the same one.
@@ -23,6 +23,16 @@ pub const NO_SWITCH_DSB: Defect = Defect {
     breaks: &[ALIASED, DIVERGED],
 };
 
+/// B-16: walks of one guest are not over when the next is entered.
+pub const NO_WALK_DSB: Defect = Defect {
+    name: "B-16",
+    about: "no DSB for walks in flight where VTTBR changes between guest and host; shows with \
+            the switches inflight and latetag",
+    source: "55b5bac15939 \"KVM: arm64: nvhe: Synchronise with page table walker on vcpu run\", \
+             7e1b2329c205 (the same for TLB operations)",
+    breaks: &[ALIASED],
+};
+
 /// How a host gives VMIDs to VMs.
 pub trait Allocator: Debug + 'static {
     /// The VMID of each VM, with or without a generation above it.
@@ -35,6 +45,14 @@ pub trait Allocator: Debug + 'static {
     }
     /// A vCPU is put.
     async fn put(&self, cpu: Cpu<'_>);
+    /// A device uses the VM's VMID from now on: a rollover must leave it as it is.
+    async fn pin(&self, _cpu: Cpu<'_>, _vm: Space) -> Done {
+        Done::No
+    }
+    /// It does so no longer.
+    async fn unpin(&self, _cpu: Cpu<'_>, _vm: Space) -> Done {
+        Done::No
+    }
     /// A new VM has no VMID.
     async fn init(&self, cpu: Cpu<'_>, vm: Space);
 }
@@ -51,6 +69,10 @@ pub trait Flavour: 'static {
     const DEFECTS: &'static [Defect];
     /// See [`Variant`].
     const GOALS: &'static [&'static str];
+    /// See [`Variant`].
+    const OPS: &'static [OpKind] = OpKind::BASIC;
+    /// The host is at EL1, and goes through EL2 to the guest and for TLB operations.
+    const NVHE: bool = false;
     /// Stage 2 is loaded with the vCPU, not at each guest entry.
     const LOAD: bool = false;
     /// Its allocator.
@@ -62,8 +84,6 @@ pub trait Flavour: 'static {
 /// The second stage of a host's VMs; the operations are those of [`Variant`].
 #[allow(missing_docs)]
 pub trait Stage2: Debug + Sized + 'static {
-    /// The operations beside the basic ones.
-    const OPS: &'static [OpKind] = OpKind::BASIC;
     /// Sets it up; `flush` is given the variables with the root tables.
     fn boot(boot: &Boot<'_>, flush: impl FnOnce([Shared<u64>; 8]) -> Stage2Flush) -> Self;
     /// Its TLB operations.
@@ -127,6 +147,7 @@ pub struct Vms<F: Flavour, T = PageTables<Stage2Flush>> {
     /// Only with [`Flavour::LOAD`].
     last_vcpu_ran: Option<[Shared<u64>; 4]>,
     no_switch_dsb: bool,
+    no_walk_dsb: bool,
     flavour: PhantomData<F>,
 }
 
@@ -156,23 +177,61 @@ impl<F: Flavour, T: Stage2> Vms<F, T> {
         self.vmids.put(cpu).await;
         self.tables.flush().set_running(cpu, None).await;
     }
+
+    /// `vcpu_put`, and the barrier of `__switch_to`. A rollover's 0 that the put has overwritten
+    /// is only made up for by a generation that is read after that store.
+    async fn sched_away(&self, cpu: Cpu<'_>) {
+        self.vcpu_put(cpu).await;
+        if (F::LOAD || F::NVHE) && !self.no_switch_dsb {
+            // Unnoticed: on nVHE, only walks that outlive their context need it (inflight).
+            cpu.dsb(Dsb::Ish).await;
+        }
+    }
+
+    /// EL2 of nVHE: on to the guest.
+    async fn __kvm_vcpu_run_nvhe(&self, cpu: Cpu<'_>, vm: Space) {
+        // Unnoticed: HVC; what was read before is older than what is read now.
+        cpu.isb().await;
+        if !self.no_walk_dsb {
+            // Unnoticed: only walks of the host are still in flight, which are not modelled.
+            cpu.dsb(Dsb::Nsh).await;
+        }
+        self.tables.flush().__load_stage2(cpu, vm).await;
+        cpu.enter_guest().await;
+    }
+
+    /// EL2 of nVHE: back to the host.
+    async fn __kvm_vcpu_exit_nvhe(&self, cpu: Cpu<'_>) {
+        cpu.exit_guest().await;
+        if !self.no_walk_dsb {
+            // Unnoticed: without walks that outlive their context (switch `inflight`) there are
+            // none to wait for.
+            cpu.dsb(Dsb::Nsh).await;
+        }
+        // Unnoticed: whoever uses VTTBR next writes and synchronizes it first.
+        cpu.write_sysreg(Reg::Vttbr, 0).await;
+        // Unnoticed: ERET; as the write.
+        cpu.isb().await;
+    }
 }
 
 impl<F: Flavour, T: Stage2> Variant for Vms<F, T> {
     const NAME: &'static str = F::NAME;
     const ABOUT: &'static str = F::ABOUT;
     const SOURCE: Source = F::SOURCE;
+    const OPS: &'static [OpKind] = F::OPS;
     const DEFECTS: &'static [Defect] = F::DEFECTS;
     const GOALS: &'static [&'static str] = F::GOALS;
-    const OPS: &'static [OpKind] = T::OPS;
 
     fn boot(boot: &Boot<'_>) -> Self {
-        boot.sysreg(Reg::Hcr, HCR_VM | HCR_TGE);
+        // A host at EL1 has VTTBR 0 and VMID 0, and walks of its own are not modelled.
+        let tge = if F::NVHE { 0 } else { HCR_TGE };
+        boot.sysreg(Reg::Hcr, HCR_VM | tge);
         let vmids = F::vmids(boot);
         let id = vmids.id();
         let cnp = boot.config().domain == Domain::Smt;
         let tables = T::boot(boot, |pgd_phys| {
-            Stage2Flush::boot(boot, id, pgd_phys, cnp, F::LOAD)
+            Stage2Flush::boot(boot, id, pgd_phys, cnp, F::LOAD, F::NVHE)
         });
         let last_vcpu_ran = F::LOAD.then(|| boot.vars("last_vcpu_ran", 0));
         Vms {
@@ -180,24 +239,20 @@ impl<F: Flavour, T: Stage2> Variant for Vms<F, T> {
             tables,
             last_vcpu_ran,
             no_switch_dsb: boot.has(NO_SWITCH_DSB.name),
+            no_walk_dsb: boot.has(NO_WALK_DSB.name),
             flavour: PhantomData,
         }
     }
 
     async fn switch_to(&self, cpu: Cpu<'_>, prev: Option<Space>, next: Space) {
         if prev.is_some() {
-            self.vcpu_put(cpu).await;
-            // __switch_to. A rollover's 0 that the put has overwritten is only made up for by a
-            // generation that is read after that store.
-            if F::LOAD && !self.no_switch_dsb {
-                cpu.dsb(Dsb::Ish).await;
-            }
+            self.sched_away(cpu).await;
         }
         self.vcpu_load(cpu, next).await;
     }
 
     async fn sched_out(&self, cpu: Cpu<'_>, _prev: Space) {
-        self.vcpu_put(cpu).await;
+        self.sched_away(cpu).await;
     }
 
     /// The run loop up to the guest.
@@ -212,6 +267,9 @@ impl<F: Flavour, T: Stage2> Variant for Vms<F, T> {
             }
             cpu.local_irq_enable().await;
         }
+        if F::NVHE {
+            return self.__kvm_vcpu_run_nvhe(cpu, vm).await;
+        }
         if !F::LOAD {
             self.tables.flush().__load_stage2(cpu, vm).await;
         }
@@ -220,10 +278,14 @@ impl<F: Flavour, T: Stage2> Variant for Vms<F, T> {
     }
 
     async fn leave(&self, cpu: Cpu<'_>, _vm: Space) {
-        cpu.exit_guest().await;
-        cpu.write_sysreg(Reg::Hcr, HCR_VM | HCR_TGE).await;
-        // Unnoticed: whoever uses VTTBR or HCR next writes and synchronizes them first.
-        cpu.isb().await;
+        if F::NVHE {
+            self.__kvm_vcpu_exit_nvhe(cpu).await;
+        } else {
+            cpu.exit_guest().await;
+            cpu.write_sysreg(Reg::Hcr, HCR_VM | HCR_TGE).await;
+            // Unnoticed: whoever uses VTTBR or HCR next writes and synchronizes them first.
+            cpu.isb().await;
+        }
         cpu.local_irq_enable().await;
     }
 
@@ -235,6 +297,14 @@ impl<F: Flavour, T: Stage2> Variant for Vms<F, T> {
 
     async fn age(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) -> Done {
         self.tables.age(cpu, vm, ipa).await
+    }
+
+    async fn pin(&self, cpu: Cpu<'_>, vm: Space) -> Done {
+        self.vmids.pin(cpu, vm).await
+    }
+
+    async fn unpin(&self, cpu: Cpu<'_>, vm: Space) -> Done {
+        self.vmids.unpin(cpu, vm).await
     }
 
     async fn exit(&self, cpu: Cpu<'_>, vm: Space) -> Done {

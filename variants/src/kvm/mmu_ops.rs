@@ -9,22 +9,23 @@ use shootdown_machine::{
     Access, Boot, Cpu, Done, OpKind, Outcome, PAGE, Page, Prot, Ram, SLOTS, Shared, Space, Va,
 };
 
-impl<const BBM2: bool> Stage2 for Mmu<BBM2> {
-    const OPS: &'static [OpKind] = &[
-        OpKind::Switch,
-        OpKind::SchedOut,
-        OpKind::Map,
-        OpKind::Unmap,
-        OpKind::Protect,
-        OpKind::Remap,
-        OpKind::Split,
-        OpKind::Collapse,
-        OpKind::Touch,
-        OpKind::Exit,
-        OpKind::Clean,
-        OpKind::Age,
-    ];
+/// What it can do.
+pub const OPS: &[OpKind] = &[
+    OpKind::Switch,
+    OpKind::SchedOut,
+    OpKind::Map,
+    OpKind::Unmap,
+    OpKind::Protect,
+    OpKind::Remap,
+    OpKind::Split,
+    OpKind::Collapse,
+    OpKind::Touch,
+    OpKind::Exit,
+    OpKind::Clean,
+    OpKind::Age,
+];
 
+impl<const BBM2: bool> Stage2 for Mmu<BBM2> {
     fn boot(boot: &Boot<'_>, flush: impl FnOnce([Shared<u64>; 8]) -> Stage2Flush) -> Self {
         Mmu::boot_mmu(boot, flush)
     }

@@ -3,7 +3,7 @@
 
 pub mod host;
 pub mod mmu;
-mod mmu_ops;
+pub mod mmu_ops;
 pub mod pgtable;
 pub mod pgtable_attr;
 pub mod pgtable_defects;

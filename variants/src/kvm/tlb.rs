@@ -30,15 +30,26 @@ pub struct Stage2Flush {
     /// have that VM's stage 2 outside of the guest, too.
     kvm_running_vcpu: Option<[Shared<u64>; 4]>,
     no_reload: bool,
+    /// The host is at EL1, under VMID 0.
+    nvhe: bool,
+    no_walk_dsb: bool,
 }
 
 /// Broadcast: a VMID that is free from here on is in no TLB.
-pub async fn __kvm_flush_vm_context(cpu: Cpu<'_>) {
+/// `before`: on nVHE one that waits for walks, too.
+pub async fn __kvm_flush_vm_context(cpu: Cpu<'_>, before: Dsb) {
     // Unnoticed: descriptors are changed under locks, whose release makes them visible.
-    cpu.dsb(Dsb::Ishst).await;
+    cpu.dsb(before).await;
     cpu.tlbi(Tlbi::all(Kind::Alle1is)).await;
     cpu.dsb(Dsb::Ish).await;
 }
+
+/// What an operation on every CPU waits for before it, on VHE and on nVHE.
+const BROADCAST: (Option<Dsb>, Dsb) = (Some(Dsb::Ishst), Dsb::Ish);
+/// What one on this CPU waits for.
+const LOCAL: (Option<Dsb>, Dsb) = (Some(Dsb::Nshst), Dsb::Nsh);
+/// What one that follows no update of tables waits for.
+const NO_UPDATE: (Option<Dsb>, Dsb) = (None, Dsb::Ish);
 
 /// What to go back to.
 struct Context {
@@ -55,6 +66,7 @@ impl Stage2Flush {
         pgd_phys: [Shared<u64>; 8],
         cnp: bool,
         loaded: bool,
+        nvhe: bool,
     ) -> Stage2Flush {
         Stage2Flush {
             id,
@@ -62,6 +74,8 @@ impl Stage2Flush {
             cnp,
             kvm_running_vcpu: loaded.then(|| boot.vars("kvm_running_vcpu", 0)),
             no_reload: boot.has(NO_RELOAD.name),
+            nvhe,
+            no_walk_dsb: boot.has(super::host::NO_WALK_DSB.name),
         }
     }
 
@@ -81,8 +95,35 @@ impl Stage2Flush {
             .await;
     }
 
-    async fn enter_vmid_context(&self, cpu: Cpu<'_>, vm: Space) -> Context {
+    /// `dsb`: for the update of the tables to be visible and, on nVHE, for that and for walks that
+    /// began before EL2 was entered.
+    async fn enter_vmid_context(
+        &self,
+        cpu: Cpu<'_>,
+        vm: Space,
+        dsb: (Option<Dsb>, Dsb),
+    ) -> Context {
+        let (update, walks) = dsb;
+        if let Some(update) = update
+            && (!self.nvhe || self.no_walk_dsb)
+        {
+            // Unnoticed: where it is DSB NSHST, the worst is one more fault, whose handler waits
+            // for the lock that the store is made under.
+            cpu.dsb(update).await;
+        }
         let irqs_were_off = cpu.local_irq_save().await;
+        if self.nvhe {
+            if !self.no_walk_dsb {
+                // Unnoticed: where it is DSB NSH, as that.
+                cpu.dsb(walks).await;
+            }
+            self.__load_stage2(cpu, vm).await;
+            cpu.isb().await;
+            return Context {
+                irqs_were_off,
+                mmu: None,
+            };
+        }
         let mut mmu = None;
         if let Some(running) = self.kvm_running_vcpu {
             let running = running[cpu.id() as usize].read(cpu).await;
@@ -97,7 +138,12 @@ impl Stage2Flush {
     }
 
     async fn exit_vmid_context(&self, cpu: Cpu<'_>, context: Context) {
-        cpu.write_sysreg(Reg::Hcr, HCR_VM | HCR_TGE).await;
+        if self.nvhe {
+            // Unnoticed: whoever uses VTTBR next writes and synchronizes it first.
+            cpu.write_sysreg(Reg::Vttbr, 0).await;
+        } else {
+            cpu.write_sysreg(Reg::Hcr, HCR_VM | HCR_TGE).await;
+        }
         // Unnoticed: whoever uses VTTBR or HCR next writes and synchronizes them first.
         cpu.isb().await;
         if let Some(mmu) = context.mmu
@@ -113,7 +159,7 @@ impl Stage2Flush {
     /// `__kvm_flush_cpu_context`: another vCPU of the VM has run here. The guest's own
     /// translations need not be the same on all of its vCPUs.
     pub async fn __kvm_flush_cpu_context(&self, cpu: Cpu<'_>, vm: Space) {
-        let context = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm, NO_UPDATE).await;
         // Unnoticed: the guests here have no translations of their own.
         cpu.tlbi(Tlbi::all(Kind::Vmalle1)).await;
         // Unnoticed: as the TLBI.
@@ -127,8 +173,7 @@ impl Stage2Flush {
     /// combined entry out of a stage-2 entry that is not gone yet.
     pub(super) async fn flush_vmid_ipa(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, ttl: Ttl) {
         let granule = cpu.config().granule;
-        cpu.dsb(Dsb::Ishst).await;
-        let context = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm, BROADCAST).await;
         cpu.tlbi(Tlbi::addr_in(granule, Kind::Ipas2e1is, ipa, 0, ttl))
             .await;
         cpu.dsb(Dsb::Ish).await;
@@ -142,10 +187,7 @@ impl Stage2Flush {
     /// `__kvm_tlb_flush_vmid_ipa_nsh`: this CPU only.
     pub(super) async fn flush_vmid_ipa_nsh(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, ttl: Ttl) {
         let granule = cpu.config().granule;
-        // Unnoticed: the worst is one more fault, whose handler waits for the lock that the store
-        // is made under.
-        cpu.dsb(Dsb::Nshst).await;
-        let context = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm, LOCAL).await;
         cpu.tlbi(Tlbi::addr_in(granule, Kind::Ipas2e1, ipa, 0, ttl))
             .await;
         // Unnoticed: the worst is one more fault, whose handler completes this TLBI with its
@@ -166,8 +208,7 @@ impl Stage2Flush {
             return self.flush_vmid_ipa(cpu, vm, ipa, Ttl::Unknown).await;
         }
         let granule = cpu.config().granule;
-        cpu.dsb(Dsb::Ishst).await;
-        let context = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm, BROADCAST).await;
         let num = (size / PAGE / 2 - 1) as u8;
         cpu.tlbi(Tlbi::range_in(
             granule,
@@ -190,7 +231,7 @@ impl Stage2Flush {
     /// The stage-2 entries for an IPA, on this CPU, and no more.
     pub(super) async fn flush_ipa_only(&self, cpu: Cpu<'_>, vm: Space, ipa: Va) {
         let granule = cpu.config().granule;
-        let context = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm, NO_UPDATE).await;
         cpu.tlbi(Tlbi::addr_in(granule, Kind::Ipas2e1, ipa, 0, Ttl::Unknown))
             .await;
         cpu.dsb(Dsb::Nsh).await;
@@ -226,10 +267,7 @@ impl Flush for Stage2Flush {
 
     /// Everything of the VMID, on this CPU (Arm ARM, D8.14.3).
     async fn conflict(&self, cpu: Cpu<'_>, vm: Space) {
-        // Unnoticed: the worst is one more fault, whose handler waits for the lock that the store
-        // is made under.
-        cpu.dsb(Dsb::Nshst).await;
-        let context = self.enter_vmid_context(cpu, vm).await;
+        let context = self.enter_vmid_context(cpu, vm, LOCAL).await;
         cpu.tlbi(Tlbi::all(Kind::Vmalls12e1)).await;
         // Unnoticed: the worst is one more fault, whose handler completes this TLBI with its
         // own.

@@ -6,7 +6,7 @@ use super::tlb::__kvm_flush_vm_context;
 use crate::Defect;
 use crate::consequences::{ALIASED, DIVERGED};
 use shootdown_machine::arm64::{Kind, Tlbi};
-use shootdown_machine::{Boot, Cpu, Dsb, Lock, Shared, Space};
+use shootdown_machine::{Boot, Cpu, Done, Dsb, Lock, Shared, Space};
 
 /// Bits of a VMID: the first generation is 1 << VMID_BITS.
 const VMID_BITS: u32 = 8;
@@ -18,7 +18,7 @@ const VMID_ACTIVE_INVALID: u64 = VMID_FIRST_VERSION;
 /// B-14: neither the fast path nor a rollover exchanges active_vmids.
 pub const NO_XCHG: Defect = Defect {
     name: "B-14",
-    about: "fast path stores active_vmids plainly, and a rollover only reads it",
+    about: "interim version: fast path stores active_vmids plainly, a rollover only reads it",
     source: "interim diff of Aug to Oct 2021, failed an overnight stress test",
     breaks: &[ALIASED, DIVERGED],
 };
@@ -26,7 +26,7 @@ pub const NO_XCHG: Defect = Defect {
 /// B-14, the other half of the sketch: the slow path does not look again under the lock.
 pub const ALWAYS_NEW: Defect = Defect {
     name: "B-14-always-new",
-    about: "slow path allocates without looking whether another vCPU has done so meanwhile",
+    about: "interim version: slow path allocates without looking whether another vCPU has done so meanwhile",
     source: "interim diff of Aug to Oct 2021, failed an overnight stress test",
     breaks: &[DIVERGED],
 };
@@ -36,6 +36,14 @@ pub const INVALID_LOCAL: Defect = Defect {
     name: "invalid-local-flush",
     about: "rollover leaves flushing to each CPU, though a vCPU put may hide the rollover",
     source: "derived from v2 (16 Jun 2021) with VMID_ACTIVE_INVALID of v4 (Nov 2021)",
+    breaks: &[ALIASED],
+};
+
+/// A rollover that begins with an empty map, though VMs keep what they have pinned.
+pub const PINS_FORGOTTEN: Defect = Defect {
+    name: "pins-forgotten",
+    about: "rollover does not keep pinned VMIDs from being handed out",
+    source: "derived from the RFC of 6 May 2021",
     breaks: &[ALIASED],
 };
 
@@ -56,6 +64,16 @@ pub const GOALS_V2: &[&str] = &[
     GOAL_KEPT,
     GOAL_PENDING,
 ];
+/// Those of version 2, and of the RFC before it.
+pub const GOALS_V1: &[&str] = &[
+    GOAL_ROLLOVER,
+    GOAL_ROLLOVER_FAST,
+    GOAL_RESERVED,
+    GOAL_AGAIN,
+    GOAL_KEPT,
+    GOAL_PENDING,
+    GOAL_PINNED,
+];
 /// The same, and those of version 4.
 pub const GOALS_V4: &[&str] = &[
     GOAL_ROLLOVER,
@@ -71,12 +89,15 @@ const GOAL_RESERVED: &str = "VM finds its VMID reserved";
 const GOAL_AGAIN: &str = "rollover keeps what an earlier one has reserved";
 const GOAL_KEPT: &str = "old VMID still free in the new generation";
 const GOAL_PENDING: &str = "slow path with a flush pending";
+const GOAL_PINNED: &str = "VM has its VMID pinned";
 const GOAL_INVALID: &str = "rollover finds VMID_ACTIVE_INVALID";
 const FAST: &str = "fast path";
 
 /// The versions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
+    /// RFC: as version 2, and VMIDs may be pinned for a device.
+    V1,
     /// As the ASID allocator: each CPU flushes for itself, and nothing happens when a vCPU is put.
     V2,
     /// A rollover flushes everywhere; a put makes active_vmids 0, so that each load takes the lock.
@@ -108,6 +129,40 @@ pub struct Vmids {
     no_xchg: bool,
     always_new: bool,
     local: bool,
+    /// Before the broadcast flush.
+    flush_dsb: Dsb,
+    pins: Option<Pins>,
+}
+
+/// VMIDs that a rollover leaves as they are.
+#[derive(Debug)]
+struct Pins {
+    pinned_map: Shared<u64>,
+    nr_pinned: Shared<u64>,
+    max_pinned: u64,
+    /// How often each VM is pinned.
+    pinned: [Shared<u64>; 8],
+    forgotten: bool,
+}
+
+impl Pins {
+    fn boot(boot: &Boot<'_>) -> Pins {
+        let config = boot.config();
+        Pins {
+            pinned_map: boot.var("pinned_vmid_map", 0),
+            nr_pinned: boot.var("nr_pinned_vmids", 0),
+            max_pinned: (config.tags as u64).saturating_sub(config.cpus as u64 + 2),
+            pinned: boot.vars("vmid.pinned", 0),
+            forgotten: boot.has(PINS_FORGOTTEN.name),
+        }
+    }
+
+    async fn map_at_rollover(&self, cpu: Cpu<'_>) -> u64 {
+        if self.forgotten {
+            return 0;
+        }
+        self.pinned_map.read(cpu).await
+    }
 }
 
 impl Vmids {
@@ -125,9 +180,17 @@ impl Vmids {
             id: boot.vars("vmid.id", 0),
             no_xchg: boot.has(NO_XCHG.name),
             always_new: boot.has(ALWAYS_NEW.name),
-            local: version == Version::V2 || boot.has(INVALID_LOCAL.name),
+            local: matches!(version, Version::V1 | Version::V2) || boot.has(INVALID_LOCAL.name),
+            flush_dsb: Dsb::Ishst,
+            pins: (version == Version::V1).then(|| Pins::boot(boot)),
             version,
         }
+    }
+
+    /// The same called from the host of nVHE, which is at EL1: the flush waits for its walks.
+    pub fn nvhe(mut self) -> Vmids {
+        self.flush_dsb = Dsb::Ish;
+        self
     }
 
     async fn vmid_gen_match(&self, cpu: Cpu<'_>, vmid: u64) -> bool {
@@ -139,7 +202,10 @@ impl Vmids {
         if cpu.another_in(FAST) {
             cpu.goal(GOAL_ROLLOVER_FAST);
         }
-        let mut map = 0;
+        let mut map = match &self.pins {
+            Some(pins) => pins.map_at_rollover(cpu).await,
+            None => 0,
+        };
         for i in 0..cpu.config().cpus as usize {
             let mut vmid = if self.no_xchg {
                 self.active_vmids[i].read(cpu).await
@@ -166,7 +232,7 @@ impl Vmids {
                 .write(cpu, (1 << cpu.config().cpus) - 1)
                 .await;
         } else {
-            __kvm_flush_vm_context(cpu).await;
+            __kvm_flush_vm_context(cpu, self.flush_dsb).await;
         }
     }
 
@@ -205,6 +271,13 @@ impl Vmids {
                 id.write(cpu, newvmid).await;
                 return newvmid;
             }
+            if let Some(pins) = &self.pins
+                && pins.pinned[vm.0 as usize].read(cpu).await != 0
+            {
+                cpu.goal(GOAL_PINNED);
+                id.write(cpu, newvmid).await;
+                return newvmid;
+            }
             if self.vmid_map.fetch_or(cpu, 1 << idx(vmid)).await >> idx(vmid) & 1 == 0 {
                 cpu.goal(GOAL_KEPT);
                 id.write(cpu, newvmid).await;
@@ -236,7 +309,7 @@ impl Vmids {
     /// overwrite the 0 of a concurrent rollover.
     async fn kvm_arm_vmid_clear_active(&self, cpu: Cpu<'_>) {
         let none = match self.version {
-            Version::V2 => return,
+            Version::V1 | Version::V2 => return,
             Version::V3 => 0,
             Version::V4 => VMID_ACTIVE_INVALID,
         };
@@ -245,6 +318,72 @@ impl Vmids {
             // not loaded: that costs numbers, not safety.
             .write(cpu, none)
             .await;
+    }
+
+    /// Number 0 is nobody's, so that VMID_ACTIVE_INVALID cannot be taken for a VM's.
+    fn check(&self, cpu: Cpu<'_>, vmid: u64) {
+        if idx(vmid) == 0 {
+            cpu.warn("a VM has INVALID_VMID");
+        }
+    }
+
+    /// `kvm_arm_pinned_vmid_get`: a device shares the VM's stage 2 from now on.
+    async fn kvm_arm_pinned_vmid_get(&self, cpu: Cpu<'_>, pins: &Pins, vm: Space) -> Done {
+        let irqs_were_off = cpu.local_irq_save().await;
+        self.cpu_vmid_lock.lock(cpu).await;
+        let mut done = Done::Yes;
+        let count = pins.pinned[vm.0 as usize].read(cpu).await;
+        let nr_pinned = pins.nr_pinned.read(cpu).await;
+        if count == 0 && nr_pinned >= pins.max_pinned {
+            done = Done::No;
+        } else if count == 0 {
+            let mut vmid = self.id[vm.0 as usize].read(cpu).await;
+            if !self.vmid_gen_match(cpu, vmid).await {
+                vmid = self.new_vmid(cpu, vm).await;
+            }
+            // Unnoticed: how many there are only keeps their number down.
+            pins.nr_pinned.write(cpu, nr_pinned + 1).await;
+            pins.pinned_map.fetch_or(cpu, 1 << idx(vmid)).await;
+        }
+        if done == Done::Yes {
+            pins.pinned[vm.0 as usize].write(cpu, count + 1).await;
+        }
+        self.cpu_vmid_lock.unlock(cpu).await;
+        if !irqs_were_off {
+            cpu.local_irq_enable().await;
+        }
+        done
+    }
+
+    /// `kvm_arm_pinned_vmid_put`; `all`: the VM ends, and with it every use.
+    async fn kvm_arm_pinned_vmid_put(
+        &self,
+        cpu: Cpu<'_>,
+        pins: &Pins,
+        vm: Space,
+        all: bool,
+    ) -> Done {
+        let vmid = self.id[vm.0 as usize].read(cpu).await;
+        let irqs_were_off = cpu.local_irq_save().await;
+        self.cpu_vmid_lock.lock(cpu).await;
+        let count = pins.pinned[vm.0 as usize].read(cpu).await;
+        let left = if all { 0 } else { count.saturating_sub(1) };
+        if count != 0 {
+            // Unnoticed: a VM that stays pinned costs a number, not safety.
+            pins.pinned[vm.0 as usize].write(cpu, left).await;
+        }
+        if count != 0 && left == 0 {
+            // Unnoticed: as the count.
+            pins.pinned_map.fetch_andnot(cpu, 1 << idx(vmid)).await;
+            let nr_pinned = pins.nr_pinned.read(cpu).await;
+            // Unnoticed: as the count.
+            pins.nr_pinned.write(cpu, nr_pinned - 1).await;
+        }
+        self.cpu_vmid_lock.unlock(cpu).await;
+        if !irqs_were_off {
+            cpu.local_irq_enable().await;
+        }
+        if count == 0 { Done::No } else { Done::Yes }
     }
 
     /// `kvm_arm_vmid_update`: gives a VM a VMID of this generation. Preemption is off.
@@ -269,6 +408,7 @@ impl Vmids {
         };
         cpu.phase("");
         if fast {
+            self.check(cpu, vmid);
             return;
         }
         cpu.slow_path();
@@ -282,6 +422,7 @@ impl Vmids {
             cpu.goal(GOAL_PENDING);
             self.__kvm_tlb_flush_local_all(cpu).await;
         }
+        self.check(cpu, vmid);
         self.active_vmids[me].write(cpu, vmid).await;
         self.cpu_vmid_lock.unlock(cpu).await;
         if !irqs_were_off {
@@ -303,7 +444,24 @@ impl Allocator for Vmids {
         self.kvm_arm_vmid_clear_active(cpu).await;
     }
 
+    async fn pin(&self, cpu: Cpu<'_>, vm: Space) -> Done {
+        match &self.pins {
+            Some(pins) => self.kvm_arm_pinned_vmid_get(cpu, pins, vm).await,
+            None => Done::No,
+        }
+    }
+
+    async fn unpin(&self, cpu: Cpu<'_>, vm: Space) -> Done {
+        match &self.pins {
+            Some(pins) => self.kvm_arm_pinned_vmid_put(cpu, pins, vm, false).await,
+            None => Done::No,
+        }
+    }
+
     async fn init(&self, cpu: Cpu<'_>, vm: Space) {
+        if let Some(pins) = &self.pins {
+            self.kvm_arm_pinned_vmid_put(cpu, pins, vm, true).await;
+        }
         self.id[vm.0 as usize].write(cpu, 0).await;
     }
 }

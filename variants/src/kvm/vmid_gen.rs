@@ -8,7 +8,7 @@ use super::host::Allocator;
 use super::tlb::__kvm_flush_vm_context;
 use crate::Defect;
 use crate::consequences::{ALIASED, DIVERGED};
-use shootdown_machine::{Boot, Cpu, Lock, Shared, Space};
+use shootdown_machine::{Boot, Cpu, Dsb, Lock, Shared, Space};
 
 /// B-13a: the generation is there before the number that it vouches for.
 pub const GEN_FIRST: Defect = Defect {
@@ -124,21 +124,21 @@ impl Generations {
     }
 
     async fn take_vmid(&self, cpu: Cpu<'_>, vm: Space) {
-        let mut next = self.kvm_next_vmid.read(cpu).await;
-        if next == 0 {
+        if self.kvm_next_vmid.read(cpu).await == 0 {
             cpu.goal(GOAL_ROLLOVER);
             self.kvm_vmid_gen.add_return_relaxed(cpu, 1).await;
-            next = 1;
+            self.kvm_next_vmid.write(cpu, 1).await;
             self.force_vm_exit(cpu).await;
-            __kvm_flush_vm_context(cpu).await;
+            __kvm_flush_vm_context(cpu, Dsb::Ishst).await;
         }
         if self.gen_first {
             self.write_gen(cpu, vm).await;
         }
-        self.vmid[vm.0 as usize].write(cpu, next).await;
+        let next = self.kvm_next_vmid.read(cpu).await;
         self.kvm_next_vmid
             .write(cpu, (next + 1) % self.num_vmids)
             .await;
+        self.vmid[vm.0 as usize].write(cpu, next).await;
         if !self.gen_first {
             if !self.no_wmb {
                 cpu.smp_wmb().await;

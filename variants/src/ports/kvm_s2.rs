@@ -5,9 +5,9 @@
 use crate::kvm::host::{Flavour, Vms};
 use crate::kvm::mmu::Mmu;
 use crate::kvm::vmid::{Version, Vmids};
-use crate::kvm::{pgtable_defects as d, stage2_goals};
+use crate::kvm::{mmu_ops, pgtable_defects as d, stage2_goals};
 use crate::{Defect, Source};
-use shootdown_machine::Boot;
+use shootdown_machine::{Boot, OpKind};
 
 /// As in mainline.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ impl Flavour for Mainline {
         d::RELAX_NO_FLUSH,
     ];
     const GOALS: &'static [&'static str] = stage2_goals::BREAK;
+    const OPS: &'static [OpKind] = mmu_ops::OPS;
     const LOAD: bool = true;
     type Vmids = Vmids;
 

@@ -5,9 +5,9 @@
 use crate::kvm::host::{Flavour, Vms};
 use crate::kvm::mmu::Mmu;
 use crate::kvm::vmid::{Version, Vmids};
-use crate::kvm::{pgtable_defects as d, stage2_goals};
+use crate::kvm::{mmu_ops, pgtable_defects as d, stage2_goals};
 use crate::{Defect, Source};
-use shootdown_machine::Boot;
+use shootdown_machine::{Boot, OpKind};
 
 /// Without a break where that is right.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ impl Flavour for InPlace {
         d::NO_HANDLER,
     ];
     const GOALS: &'static [&'static str] = stage2_goals::IN_PLACE;
+    const OPS: &'static [OpKind] = mmu_ops::OPS;
     const LOAD: bool = true;
     type Vmids = Vmids;
 
