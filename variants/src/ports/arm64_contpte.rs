@@ -118,7 +118,10 @@ impl Local {
             let num = pages as u8 / 2 - 1;
             Tlbi::range_in(granule, Kind::Rvale1, va, 0, num, asid, Ttl::Level(3))
         };
+        // Unnoticed: no entry is without access flag, and a read-only one is good for one more
+        // fault, whose handler flushes it.
         cpu.tlbi(op).await;
+        // Unnoticed: as the TLBI.
         cpu.dsb(Dsb::Nsh).await;
     }
 }
