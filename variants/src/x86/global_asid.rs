@@ -153,6 +153,8 @@ impl Tlb {
         let freed = g.global_asid_freed.read(cpu).await;
         g.global_asid_used.write(cpu, used & !freed).await;
         g.global_asid_freed.write(cpu, 0).await;
+        // Unnoticed: a search from the old place that finds nothing begins the pool anew, and
+        // then looks from the bottom.
         g.last_global_asid.write(cpu, TLB_NR_DYN_ASIDS).await;
     }
 
@@ -188,6 +190,8 @@ impl Tlb {
         }
         let used = g.global_asid_used.read(cpu).await;
         g.global_asid_used.write(cpu, used | 1 << asid).await;
+        // Unnoticed: only says where the next search begins; what is in use, or was given back and
+        // is not flushed yet, has its bit set.
         g.last_global_asid.write(cpu, asid).await;
         let available = g.global_asid_available.read(cpu).await;
         g.global_asid_available
@@ -207,6 +211,7 @@ impl Tlb {
                 // mm_assign_global_asid: in this order, so that whoever sees the ASID knows that
                 // CPUs may be without it.
                 g.asid_transition[i].write(cpu, true).await;
+                // Unnoticed: the number is lost, and the mm flushed by IPIs as before.
                 g.global_asid[i].write_release(cpu, asid).await;
             }
         }
@@ -233,8 +238,10 @@ impl Tlb {
         let freed = g.global_asid_freed.read(cpu).await;
         g.global_asid_freed.write(cpu, freed | 1 << asid).await;
         g.global_asid[i].write(cpu, 0).await;
+        // Unnoticed: who is in transition gets more IPIs, and is asked at each flush.
         g.asid_transition[i].write(cpu, false).await;
         let available = g.global_asid_available.read(cpu).await;
+        // Unnoticed: numbers that do not count as available are not handed out.
         g.global_asid_available.write(cpu, available + 1).await;
         g.global_asid_lock.unlock(cpu).await;
         cpu.local_irq_enable().await;
@@ -290,6 +297,7 @@ impl Tlb {
             }
         }
         cpu.goal(GOAL_TRANSITION);
+        // Unnoticed: the next flush looks at the CPUs once more.
         self.global.asid_transition[i].write(cpu, false).await;
     }
 }

@@ -123,6 +123,7 @@ impl Tlb {
             } else {
                 GOAL_FULL
             });
+            // Unnoticed: a slot that seems older than its entries are is flushed once more.
             ctx.tlb_gen[target].write(cpu, info.new_tlb_gen).await;
         }
         self.unlock_tlbstate(cpu, target).await;

@@ -182,6 +182,7 @@ impl Tlb {
     pub(super) async fn init_new_context(&self, cpu: Cpu<'_>, mm: Space) {
         let i = mm.0 as usize;
         let id = self.last_mm_ctx_id.add_return(cpu, 1).await;
+        // Unnoticed: with nopcid, where nobody looks for the slot of an mm.
         self.ctx_id[i].write(cpu, id).await;
         // Unnoticed: generations of another ctx_id are never compared.
         self.tlb_gen[i].write(cpu, 1).await;
@@ -268,10 +269,13 @@ impl Tlb {
             None => self.choose_new_asid(cpu, next, next_tlb_gen).await,
         };
         if prev != next && self.features.clear_prev {
+            // Unnoticed: interrupts are masked until it is overwritten, and no other CPU asks in
+            // 6.12; it is for NMIs that look at the user's memory.
             self.loaded_mm[me].write(cpu, SWITCHING).await;
         }
         self.reload_tlb(cpu, next, next_tlb_gen, &new).await;
         self.loaded_mm[me].write(cpu, next).await;
+        // Unnoticed: with nopcid, where it is 0 for ever.
         self.loaded_mm_asid[me].write(cpu, new.asid).await;
         if self.features.remote_gen {
             self.unlock_tlbstate(cpu, me).await;
@@ -305,6 +309,8 @@ impl Tlb {
             barrier = true;
         }
         if !barrier && !self.bugs.no_switch_mb {
+            // Unnoticed: with nopcid, where the MOV to CR3 of every switch, which serializes,
+            // flushes whatever a flush that missed this CPU was about.
             cpu.smp_mb().await;
         }
         match early {
@@ -320,6 +326,8 @@ impl Tlb {
         if new.need_flush {
             let ctx = &self.ctxs[new.asid as usize];
             let id = self.ctx_id_of(cpu, next).await;
+            // Unnoticed: a slot that does not say whose it is, is never found: the next switch
+            // to its mm takes one, with a flush.
             ctx.ctx_id[me].write(cpu, id).await;
             ctx.tlb_gen[me].write(cpu, next_tlb_gen).await;
         }
