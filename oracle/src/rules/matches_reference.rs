@@ -51,4 +51,31 @@ mod tests {
         let broken = stage1(private(), async |s| unmap(s, false).await);
         assert_eq!(broken, Some(RULE.name));
     }
+
+    /// Write-back takes the page away for a moment.
+    async fn clean(s: &Scene<'_>, give_back: bool) {
+        let (op, pte) = (Op::Clean(A, 0x1000), s.pte(A, 0x1000));
+        s.begin(s.c0, op);
+        let old = s.c0.pte_xchg(pte, Desc::INVALID).await;
+        flush(s.c0, by_addr(Kind::Vale1is, 0x1000)).await;
+        // What returns meanwhile does not take the gap for the end of it.
+        let other = Op::Protect(A, 0x1000, Prot::Rw);
+        s.begin(s.c1, other);
+        s.end(s.c1, other, Done::No);
+        if give_back {
+            s.c0.pte_write(pte, old).await;
+        }
+        s.end(s.c0, op, Done::Yes);
+    }
+
+    #[test]
+    fn good_clean_that_gives_the_page_back() {
+        assert_eq!(stage1(private(), async |s| clean(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_clean_that_keeps_it() {
+        let broken = stage1(private(), async |s| clean(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
 }

@@ -68,4 +68,30 @@ mod tests {
         let broken = stage1(private(), async |s| migrate(s, false).await);
         assert_eq!(broken, Some(RULE.name));
     }
+
+    /// CPU 1 writes to a page that CPU 0 has written back.
+    async fn write_back(s: &Scene<'_>, dirty_again: bool) {
+        let pa = page(s, 0x1000);
+        s.switch(s.c1, A, 1).await;
+        s.c0.write_back(pa).await;
+        if dirty_again {
+            s.c0.set_page_dirty(pa).await;
+        }
+        s.c1.access(0x1000, Access::Write).await;
+    }
+
+    fn page(s: &Scene<'_>, va: Va) -> u64 {
+        s.oracle(|_, state| state.translate(A, va).expect("a page").2.addr())
+    }
+
+    #[test]
+    fn good_store_to_a_page_that_is_dirty_again() {
+        assert_eq!(stage1(private(), async |s| write_back(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_store_to_a_page_that_was_written_back() {
+        let broken = stage1(private(), async |s| write_back(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
 }

@@ -69,4 +69,34 @@ mod tests {
         let broken = stage1(private(), async |s| protect(s, Kind::Vale1).await);
         assert_eq!(broken, Some(RULE.name));
     }
+
+    /// CPU 0 write-protects a page that may be written to after a fault; CPU 1 writes.
+    async fn clean(s: &Scene<'_>, kind: Kind) {
+        let (op, pte) = (Op::Clean(A, 0x1000), s.pte(A, 0x1000));
+        let desc = s.c0.pte_read(pte).await.with_granted(true);
+        s.c0.pte_write(pte, desc).await;
+        s.switch(s.c1, A, 1).await;
+        s.c1.access(0x1000, Access::Write).await;
+        s.switching(s.c1);
+        s.begin(s.c0, op);
+        s.c0.pte_xchg(pte, desc.with_writable(Stage::One, false))
+            .await;
+        flush(s.c0, by_addr(kind, 0x1000)).await;
+        s.end(s.c0, op, Done::Yes);
+        s.c1.access(0x1000, Access::Write).await;
+    }
+
+    #[test]
+    fn good_clean_reaches_every_cpu() {
+        assert_eq!(
+            stage1(private(), async |s| clean(s, Kind::Vale1is).await),
+            None
+        );
+    }
+
+    #[test]
+    fn bad_clean_reaches_its_own_cpu_only() {
+        let broken = stage1(private(), async |s| clean(s, Kind::Vale1).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
 }

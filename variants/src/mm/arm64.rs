@@ -111,6 +111,7 @@ impl Mmu for Arm64 {
 
     async fn update_mmu_cache(&self, cpu: Cpu<'_>) {
         // Without an ISB: a fault that comes too early is taken again.
+        // Unnoticed: the same if the store is late. The unlock that follows makes it visible.
         cpu.dsb(Dsb::Ishst).await;
     }
 

@@ -56,6 +56,7 @@ impl<A: Mmu> Mm<A> {
                 return Ok(());
             }
             let new = self.pmd_alloc(cpu, child, va).await?;
+            // Unnoticed: as in `pmd_alloc`.
             lock.lock(cpu).await;
             desc = cpu.pte_read(pmd).await;
             if let Some(leaf) = self.ptes.mapped(2, desc) {

@@ -18,6 +18,7 @@ impl<A: Mmu> Mm<A> {
             return Done::No;
         };
         // Whoever asked works with the page, and gives it back.
+        // Unnoticed: no more than the time that this takes; references are counted atomically.
         cpu.smp_mb().await;
         cpu.free(pa).await;
         Done::Yes

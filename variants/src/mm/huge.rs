@@ -85,6 +85,7 @@ impl<A: Mmu> Mm<A> {
             frame(cpu.alloc_block(mm, page).await)?
         };
         let lock = self.pmd_lock[mm.0 as usize];
+        // Unnoticed: as in `pmd_alloc`.
         lock.lock(cpu).await;
         // pmdp_collapse_flush
         cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
@@ -101,6 +102,7 @@ impl<A: Mmu> Mm<A> {
             writable &= self.ptes.mapped(3, *pte).is_some_and(|leaf| leaf.writable);
         }
         if !counted {
+            // Unnoticed: as in `pmd_alloc`.
             lock.lock(cpu).await;
             self.set(cpu, pmd, desc).await;
             lock.unlock(cpu).await;
@@ -118,6 +120,7 @@ impl<A: Mmu> Mm<A> {
             }
         }
         let huge = self.ptes.with_writable(self.ptes.leaf(2, block), writable);
+        // Unnoticed: as in `pmd_alloc`.
         lock.lock(cpu).await;
         self.set(cpu, pmd, huge.with_granted(granted)).await;
         lock.unlock(cpu).await;

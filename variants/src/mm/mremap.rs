@@ -75,6 +75,7 @@ impl<A: Mmu> Mm<A> {
         };
         let (rmap, lock) = (self.rmap_lock[mm.0 as usize], self.pmd_lock[mm.0 as usize]);
         rmap.lock(cpu).await;
+        // Unnoticed: as in `pmd_alloc`.
         lock.lock(cpu).await;
         let mut done = Done::No;
         let desc = cpu.pte_read(old_pmd).await;

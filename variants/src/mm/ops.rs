@@ -50,6 +50,7 @@ impl<A: Mmu> Mm<A> {
     async fn adopt(&self, cpu: Cpu<'_>, mm: Space, pa: u64) {
         let page = self.page_of[mm.0 as usize];
         if page.read(cpu).await == 0 {
+            // Unnoticed: without it the page is an anonymous one.
             page.write(cpu, pa | MAPPED).await;
         }
     }
@@ -209,6 +210,7 @@ impl<A: Mmu> Mm<A> {
         let pmd = self.pmd_offset(cpu, mm, va).await?;
         self.ptes.mapped(2, cpu.pte_read(pmd).await)?;
         let lock = self.pmd_lock[mm.0 as usize];
+        // Unnoticed: as in `pmd_alloc`.
         lock.lock(cpu).await;
         let old = cpu.pte_read(pmd).await;
         let mut done = None;
@@ -247,8 +249,11 @@ impl<A: Mmu> Mm<A> {
         if let Some(leaf) = self.ptes.present(old)
             && old.granted() != writable
         {
-            // can_change_pte_writable: what others have too stays read-only until a fault.
-            let owned = writable && cpu.folio_ref_count(leaf.pa).await == 1;
+            // can_change_pte_writable: what others have too stays read-only until a fault, and
+            // so does a file's page, which may be in write-back.
+            let owned = writable
+                && self.kind(cpu, mm, va, leaf.pa).await != Kind::File
+                && cpu.folio_ref_count(leaf.pa).await == 1;
             if owned {
                 cpu.set_page_dirty(leaf.pa).await;
             }
@@ -275,6 +280,8 @@ impl<A: Mmu> Mm<A> {
             self.flush_tlb_batched_pending(cpu, mm).await;
             if self.ptes.mapped(3, cpu.pte_read(pte).await).is_some() {
                 let old = cpu.pte_xchg_relaxed(pte, Desc::INVALID).await;
+                // Unnoticed: without it the page is lost. What a hint leaves is taken from the
+                // tables, and no rule is about pages that leak.
                 cpu.pte_write(pte, old.withheld()).await;
                 tlb.entry(va, 3);
                 done = Done::Yes;

@@ -57,6 +57,7 @@ impl<A: Mmu> Mm<A> {
         // What has been swapped out is forgotten.
         if let Some(pte) = self.pte_offset_map_lock(cpu, mm, va).await {
             if cpu.pte_read(pte).await == SWAPPED {
+                // Unnoticed: without it the address stays in use, and its table stays.
                 cpu.pte_write(pte, Desc::INVALID).await;
             }
             self.ptl(mm, va).unlock(cpu).await;
@@ -118,7 +119,11 @@ impl<A: Mmu> Mm<A> {
             return;
         };
         let leaf = self.ptes.mapped(3, cpu.pte_read(pte).await);
-        if leaf.is_some_and(|leaf| leaf.pa == pa && leaf.writable) {
+        // pte_dirty: an entry that mprotect has write-protected is dirty still. Whoever writes
+        // through its stale copies does so until the flush, which may be pending.
+        let dirty = leaf.is_some_and(|leaf| leaf.pa == pa)
+            && (leaf.is_some_and(|leaf| leaf.writable) || self.mm_tlb_flush_pending(cpu, mm).await);
+        if dirty {
             let old = self.ptep_clear_flush(cpu, mm, 0, pte).await;
             let new = self.ptes.with_writable(old, false);
             self.set(cpu, pte, new).await;

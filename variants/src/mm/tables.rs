@@ -99,6 +99,8 @@ impl<A: Mmu> Mm<A> {
             return Ok(pmd);
         }
         let lock = self.pmd_lock[mm.0 as usize];
+        // Unnoticed: all others who take it have mmap_lock too, which is held for writing here.
+        // The kernel's reclaim and migration of blocks, which do not, are left out.
         lock.lock(cpu).await;
         let made = self.pmd_alloc_locked(cpu, mm, va).await;
         lock.unlock(cpu).await;
@@ -131,6 +133,7 @@ impl<A: Mmu> Mm<A> {
         }
         // Somebody may be about to split a block, or has been here before.
         let lock = self.pmd_lock[mm.0 as usize];
+        // Unnoticed: as in `pmd_alloc`.
         lock.lock(cpu).await;
         let desc = cpu.pte_read(pmd).await;
         let made = if self.ptes.mapped(2, desc).is_some() {
