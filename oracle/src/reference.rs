@@ -393,6 +393,8 @@ fn narrow(
         (Op::Collapse(..), Done::Yes) if truth == Some(made) => {
             cell.retain(|v| v.page == Some(made) || !before(v));
         }
+        // It is away for a moment, or was taken away since: what it was is not known.
+        (Op::Collapse(..), Done::Yes) if truth.is_none() => {}
         // In place, or not at all.
         (Op::Map(..) | Op::Remap(..) | Op::Collapse(..), _) => {
             cell.retain(|v| v.page != Some(made))

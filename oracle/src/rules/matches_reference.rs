@@ -78,4 +78,38 @@ mod tests {
         let broken = stage1(private(), async |s| clean(s, false).await);
         assert_eq!(broken, Some(RULE.name));
     }
+
+    /// A collapse returns while CPU 1, which splits what it made, has taken that away.
+    async fn collapse(s: &Scene<'_>, give_back: bool) {
+        let (op, split, pmd) = (
+            Op::Collapse(A, 0x4000),
+            Op::Split(A, 0x4000),
+            s.pmd(A, 0x4000),
+        );
+        s.begin(s.c1, split);
+        s.begin(s.c0, op);
+        let block = s.c0.alloc_block(A, Page(FRESH)).await;
+        s.c0.pte_xchg(pmd, Desc::INVALID).await;
+        flush(s.c0, by_addr(Kind::Vale1is, 0x4000)).await;
+        let made = Desc::leaf(Stage::One, 2, block, true);
+        s.c0.pte_write(pmd, made).await;
+        s.c1.pte_xchg(pmd, Desc::INVALID).await;
+        flush(s.c1, by_addr(Kind::Vale1is, 0x4000)).await;
+        s.end(s.c0, op, Done::Yes);
+        if give_back {
+            s.c1.pte_write(pmd, made).await;
+        }
+        s.end(s.c1, split, Done::Yes);
+    }
+
+    #[test]
+    fn good_split_of_what_a_collapse_made() {
+        assert_eq!(stage1(private(), async |s| collapse(s, true).await), None);
+    }
+
+    #[test]
+    fn bad_split_that_loses_it() {
+        let broken = stage1(private(), async |s| collapse(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
 }
