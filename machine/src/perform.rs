@@ -196,7 +196,7 @@ impl State {
         if pa != 0 && matches!(a.act, Act::AllocTable(_) | Act::NewRoot(_)) {
             for slot in 0..SLOTS as u64 {
                 if let Some(word) = Memory::desc_word(pa + slot * 8) {
-                    self.initialize(word, 0);
+                    self.initialize(cpu, word, 0);
                 }
             }
         }

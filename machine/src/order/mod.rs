@@ -230,15 +230,19 @@ impl State {
         }
     }
 
-    /// A word is written by no program: the zeroes of a new table.
-    pub(crate) fn initialize(&mut self, word: Word, value: u64) {
+    /// A word is written by no step of a program: the zeroes of a new table. Its CPU has made
+    /// them, and reads nothing older there.
+    pub(crate) fn initialize(&mut self, cpu: u8, word: Word, value: u64) {
         let old = self.mem.get(word);
-        if old != value {
-            self.mem.set(word, value);
-            if !self.strong() {
-                self.history.record(word, old, value);
-            }
+        self.mem.set(word, value);
+        if self.strong() {
+            return;
         }
+        if old != value {
+            self.history.record(word, old, value);
+        }
+        let time = self.history.time_of(word);
+        self.cpus[cpu as usize].views.observe(word, time);
     }
 
     /// A DMB, or what other architectures have for it.

@@ -4,7 +4,7 @@
 use crate::rig::{A, Rig, flush, poll, private};
 use core::pin::pin;
 use shootdown_machine::arm64::{Desc, Kind, Stage, Tlbi};
-use shootdown_machine::{Boot, Config, Dsb, Memory, Shared, slot_pa};
+use shootdown_machine::{Boot, Config, Cpu, Dsb, Memory, Shared, slot_pa};
 
 const MODELS: [Memory; 3] = [Memory::Sc, Memory::Tso, Memory::Arm];
 
@@ -176,6 +176,24 @@ fn reads_of_one_variable_do_not_go_back() {
         rig.run(x.read(rig.cpu(1)))
     };
     assert_eq!([read(1), read(9), read(0), read(1)], [1, 1, 2, 2]);
+}
+
+/// A frame was a table with an entry in it; the CPU that clears it for another table reads no
+/// older value there, one that is told of it by nobody may.
+#[test]
+fn a_new_table_is_clear_for_its_own_cpu() {
+    let rig = rig(Memory::Arm);
+    let [mine, other] = [rig.cpu(0), rig.cpu(1)];
+    let table = rig.run(mine.alloc_table(A));
+    rig.run(mine.pte_write(table, Desc::leaf(Stage::One, 3, 0x1000, true)));
+    rig.run(mine.smp_mb());
+    rig.run(mine.free(table));
+    assert_eq!(rig.run(mine.alloc_table(A)), table);
+    let read = |cpu: Cpu<'_>| {
+        rig.hardware(|s| s.stale(cpu.id(), 1));
+        rig.run(cpu.pte_read(table)).valid()
+    };
+    assert_eq!([read(mine), read(other)], [false, true]);
 }
 
 #[test]
