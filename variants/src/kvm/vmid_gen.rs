@@ -127,6 +127,7 @@ impl Generations {
         if self.kvm_next_vmid.read(cpu).await == 0 {
             cpu.goal(GOAL_ROLLOVER);
             self.kvm_vmid_gen.add_return_relaxed(cpu, 1).await;
+            // Unnoticed: a VM would get number 0, which is the host's on nVHE and nobody's here.
             self.kvm_next_vmid.write(cpu, 1).await;
             self.force_vm_exit(cpu).await;
             __kvm_flush_vm_context(cpu, Dsb::Ishst).await;
@@ -141,6 +142,7 @@ impl Generations {
         self.vmid[vm.0 as usize].write(cpu, next).await;
         if !self.gen_first {
             if !self.no_wmb {
+                // Unnoticed: rarely met at random; its loss is the defect B-13-no-wmb.
                 cpu.smp_wmb().await;
             }
             self.write_gen(cpu, vm).await;
@@ -164,6 +166,8 @@ impl Allocator for Generations {
 
     async fn confirm(&self, cpu: Cpu<'_>, vm: Space) -> bool {
         // smp_store_mb of vcpu->mode. An IPI from here on waits until the guest is left.
+        // Unnoticed: a rollover whose IPI was taken is seen, and one whose IPI was not waits for
+        // this CPU.
         cpu.smp_mb().await;
         if self.need_new_vmid_gen(cpu, vm).await {
             cpu.goal(GOAL_AGAIN);
@@ -172,6 +176,7 @@ impl Allocator for Generations {
         if !self.no_rmb {
             // Not in Linux: nVHE goes through HVC here, which has the same effect, VHE through
             // nothing.
+            // Unnoticed: rarely met at random; its loss is the defect B-13-no-rmb.
             cpu.smp_rmb().await;
         }
         true
