@@ -260,8 +260,12 @@ impl Contexts {
 
     /// `mm_init` and `init_new_context` of the mm that takes a dead one's place.
     pub async fn init_new_context(&self, cpu: Cpu<'_>, mm: Space) {
+        // Unnoticed: the dead mm's entries were just flushed, and what a lazy hart has made since
+        // is of an empty table; the successor could keep the ASID.
         self.context_id[mm.0 as usize].write(cpu, 0).await;
+        // Unnoticed: harts too many in the mask cost fences.
         self.mm_cpumask[mm.0 as usize].write(cpu, 0).await;
+        // Unnoticed: only the defect has such a mask, and a mark too many costs a fence.
         self.tlb_stale_mask[mm.0 as usize].write(cpu, 0).await;
     }
 }

@@ -82,6 +82,8 @@ impl Lazy {
         self.mm_count.lock(cpu).await;
         for i in 0..cpu.config().cpus as usize {
             if self.active_mm[i].read(cpu).await == mm {
+                // Unnoticed: then nobody frees the root. The rule against leaks looks when a
+                // space ends, and lets a hart have it that is lazy then.
                 self.active_mm[i].write(cpu, mm | DEAD).await;
                 any = true;
             }

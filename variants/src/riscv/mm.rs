@@ -177,6 +177,8 @@ impl<F: Flavour> Variant for Mms<F> {
     /// `idle_task_exit`, `__cpu_disable`, `clear_tasks_mm_cpumask`, and the SBI's HART_STOP.
     async fn offline(&self, cpu: Cpu<'_>, _prev: Option<Space>) {
         let me = 1 << cpu.id();
+        // Unnoticed: stop_machine would have to know who stops meanwhile, but a hart that has
+        // stopped answers IPIs here.
         self.cpu_hotplug_lock.lock(cpu).await;
         self.cpu_online_mask.andnot_relaxed(cpu, me).await;
         cpu.write_satp(satp(self.swapper_pg_dir, 0)).await;
@@ -199,6 +201,8 @@ impl<F: Flavour> Variant for Mms<F> {
 
     /// `smp_callin`: fences for this hart went past it while it was away.
     async fn online(&self, cpu: Cpu<'_>) {
+        // Unnoticed: stop_machine would have to know who stops meanwhile, but a hart that has
+        // stopped answers IPIs here.
         self.cpu_hotplug_lock.lock(cpu).await;
         cpu.hart_start().await;
         // Unnoticed: it had nothing cached when it went, which hardware is not bound to.

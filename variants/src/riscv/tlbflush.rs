@@ -136,6 +136,7 @@ impl TlbFlush {
             return;
         }
         if self.svinval {
+            // Unnoticed: the fence before the mask was read has put the stores into memory.
             cpu.sfence_w_inval().await;
         }
         for page in 0..r.size.div_ceil(PAGE) {
