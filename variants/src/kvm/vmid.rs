@@ -275,6 +275,8 @@ impl Vmids {
                 && pins.pinned[vm.0 as usize].read(cpu).await != 0
             {
                 cpu.goal(GOAL_PINNED);
+                // Unnoticed: the number stays while the VM is pinned; it takes an unpin, and one
+                // more rollover while it runs, for the generation to matter.
                 id.write(cpu, newvmid).await;
                 return newvmid;
             }
@@ -346,6 +348,8 @@ impl Vmids {
             pins.pinned_map.fetch_or(cpu, 1 << idx(vmid)).await;
         }
         if done == Done::Yes {
+            // Unnoticed: without it the VM changes its number like any other, and only the
+            // device, which is not modelled, would know.
             pins.pinned[vm.0 as usize].write(cpu, count + 1).await;
         }
         self.cpu_vmid_lock.unlock(cpu).await;
