@@ -133,6 +133,8 @@ impl<A: Mmu> Mm<A> {
                 self.tlb_flush_mmu_tlbonly(cpu, tlb).await;
             }
             let rmap = self.rmap_lock[mm.0 as usize];
+            // Unnoticed: what matters is the flush before. Whoever still finds the area finds no
+            // descriptor there.
             rmap.lock(cpu).await;
             self.page_of[mm.0 as usize].fetch_andnot(cpu, MAPPED).await;
             rmap.unlock(cpu).await;
