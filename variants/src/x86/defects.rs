@@ -119,17 +119,17 @@ defects! {
         "the guest asks for the flush by a plain store, not knowing whether the vCPU is back"
         "derived; the guest's twin of b043138246a4"
         &[STALE];
-    /// [2c] is skipped.
+    /// Step 2c is skipped.
     skip_lazy_check SKIP_LAZY_CHECK "skip-lazy-check"
         "a CPU that leaves lazy mode for the same mm does not look at tlb_gen"
         "derived"
         &[STALE];
-    /// [5] the wrong way round.
+    /// Step 5 the wrong way round.
     inverted INVERTED "inverted"
         "a flush is left out unless it was done already"
         "derived"
         &[STALE];
-    /// [7] without its condition.
+    /// Step 7 without its condition.
     partial_always PARTIAL_ALWAYS "partial-always"
         "a range is flushed by address though generations before it were missed"
         "derived"
