@@ -2,7 +2,7 @@
 //! `no-mutual-undoing`: a fault handler that breaks a mapping only to make it again as it was takes from other CPUs what they have just been given; two that do so can go on for ever
 
 use crate::{Breach, Class, Facts, On, Rule};
-use shootdown_machine::{Event, Op, State, Use};
+use shootdown_machine::{Event, Op, State, Use, level_size};
 
 /// The rule.
 pub const RULE: Rule = Rule {
@@ -18,18 +18,25 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
         return None;
     };
     let running = &facts.cpus[cpu as usize];
-    let (Some((Op::Touch(..), ..)), Some((at, old))) = (running.op, running.broke) else {
+    let (Some((Op::Touch(va, _), ..)), Some((at, old))) = (running.op, running.broke) else {
         return None;
     };
     let Use::Table(Some(life)) = state.mem.frame(pa).usage else {
         return None;
     };
-    (at == pa && old == new && new.valid()).then(|| Breach {
-        cpu: Some(cpu),
-        va: state.locate(life.space, pa).map(|(va, _)| va),
-        entry: None,
-        what: format!("a fault on cpu{cpu} has broken {new} and made the same again"),
-    })
+    if at != pa || old != new || !new.valid() {
+        return None;
+    }
+    // Neighbours of the page that the fault is for may have to change with it, as in a group.
+    let (first, level) = state.locate(life.space, pa)?;
+    (first..first + level_size(level))
+        .contains(&va)
+        .then(|| Breach {
+            cpu: Some(cpu),
+            va: Some(first),
+            entry: None,
+            what: format!("a fault on cpu{cpu} has broken {new} and made the same again"),
+        })
 }
 
 #[cfg(test)]
