@@ -4,6 +4,7 @@
 
 use crate::arm64::context::Asids;
 use crate::arm64::defects::Built;
+use crate::pgtable::page_table_ops;
 use crate::{Defect, Source, Variant};
 use shootdown_machine::{
     Access, Boot, Config, Cpu, Done, Dsb, OpKind, Outcome, Page, Prot, Shared, Space, Va,
@@ -78,36 +79,10 @@ impl<T: Tables> Variant for Kernel<T> {
     }
 
     async fn sched_out(&self, cpu: Cpu<'_>, _prev: Space) {
-        cpu.local_irq_save().await;
         self.asids.switch_to_init_mm(cpu).await;
-        // Unnoticed: as in switch_to.
-        cpu.dsb(Dsb::Ish).await;
-        cpu.local_irq_enable().await;
     }
 
-    async fn map(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-        self.tables.map(cpu, space, va, page).await
-    }
-
-    async fn unmap(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
-        self.tables.unmap(cpu, space, va).await
-    }
-
-    async fn protect(&self, cpu: Cpu<'_>, space: Space, va: Va, prot: Prot) -> Done {
-        self.tables.protect(cpu, space, va, prot).await
-    }
-
-    async fn remap(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-        self.tables.remap(cpu, space, va, page).await
-    }
-
-    async fn split(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
-        self.tables.split(cpu, space, va).await
-    }
-
-    async fn collapse(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-        self.tables.collapse(cpu, space, va, page).await
-    }
+    page_table_ops!();
 
     async fn age(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
         self.tables.age(cpu, space, va).await

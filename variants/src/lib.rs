@@ -4,6 +4,31 @@
 //! A port reads like the C it follows: the same names in the same order, with one `.await`
 //! for each access to shared state. A new variant is one file in `src/ports/`.
 
+/// Defects, each a constant and a flag of one struct that says which are built in:
+/// `flag CONSTANT "name" "about" "source" breaks;`.
+macro_rules! defects {
+    ($built:ident: $($(#[$doc:meta])* $flag:ident $constant:ident $name:literal $about:literal $source:literal $breaks:expr;)*) => {
+        $($(#[$doc])* pub const $constant: $crate::Defect = $crate::Defect {
+            name: $name,
+            about: $about,
+            source: $source,
+            breaks: $breaks,
+        };)*
+
+        /// Which of them the kernel is built with.
+        #[derive(Clone, Copy, Debug)]
+        pub(super) struct $built {
+            $($(#[$doc])* pub $flag: bool,)*
+        }
+
+        impl $built {
+            pub fn boot(boot: &shootdown_machine::Boot<'_>) -> $built {
+                $built { $($flag: boot.has($name),)* }
+            }
+        }
+    };
+}
+
 pub mod arm64;
 pub mod bbml3;
 pub mod kvm;

@@ -719,26 +719,30 @@ impl<F: Flush> PageTables<F> {
     }
 }
 
-/// The operations of a [`Variant`](crate::Variant) that its field `tables` does alone.
+/// The operations of a [`Variant`](crate::Variant) that one of its fields does alone:
+/// `tables`, or the named one.
 macro_rules! page_table_ops {
     () => {
+        $crate::pgtable::page_table_ops!(tables);
+    };
+    ($field:ident) => {
         async fn map(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-            self.tables.map(cpu, space, va, page).await
+            self.$field.map(cpu, space, va, page).await
         }
         async fn unmap(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
-            self.tables.unmap(cpu, space, va).await
+            self.$field.unmap(cpu, space, va).await
         }
         async fn protect(&self, cpu: Cpu<'_>, space: Space, va: Va, prot: Prot) -> Done {
-            self.tables.protect(cpu, space, va, prot).await
+            self.$field.protect(cpu, space, va, prot).await
         }
         async fn remap(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-            self.tables.remap(cpu, space, va, page).await
+            self.$field.remap(cpu, space, va, page).await
         }
         async fn split(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Done {
-            self.tables.split(cpu, space, va).await
+            self.$field.split(cpu, space, va).await
         }
         async fn collapse(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
-            self.tables.collapse(cpu, space, va, page).await
+            self.$field.collapse(cpu, space, va, page).await
         }
     };
 }

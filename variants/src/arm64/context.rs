@@ -333,11 +333,16 @@ impl Asids {
         cpu.isb().await;
     }
 
-    /// Switching to init_mm, which has no user half.
+    /// The scheduler's way to init_mm, which has no user half.
     pub async fn switch_to_init_mm(&self, cpu: Cpu<'_>) {
+        cpu.local_irq_save().await;
         if !self.built.with(&defects::INIT_MM) {
             self.cpu_set_reserved_ttbr0(cpu).await;
         }
+        // Unnoticed: threads do not migrate between a TLBI and its DSB here, and the ISB has
+        // ended the walks of the old context.
+        cpu.dsb(Dsb::Ish).await;
+        cpu.local_irq_enable().await;
     }
 
     /// With KPTI, the way to user code and back (`tramp_unmap_kernel`, `tramp_map_kernel`).

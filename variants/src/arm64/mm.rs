@@ -146,11 +146,7 @@ impl<F: Flavour> Variant for Mms<F> {
     }
 
     async fn sched_out(&self, cpu: Cpu<'_>, _prev: Space) {
-        cpu.local_irq_save().await;
         self.asids.switch_to_init_mm(cpu).await;
-        // Unnoticed: as in switch_to.
-        cpu.dsb(Dsb::Ish).await;
-        cpu.local_irq_enable().await;
     }
 
     /// `kernel_exit`.

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What has been wrong with KVM's stage-2 tables, or might be.
 
-use crate::Defect;
-use shootdown_machine::Boot;
-
 /// What comes of entries that stay in TLBs beside what has replaced them.
 const LEFT_BEHIND: &[&str] = &[
     "no-conflicting-entries",
@@ -28,30 +25,7 @@ const MAPPED_LATE: &[&str] = &[
     "break-before-make",
 ];
 
-macro_rules! deviations {
-    ($($(#[$doc:meta])* $field:ident $constant:ident $name:literal $about:literal $source:literal $breaks:expr;)*) => {
-        $($(#[$doc])* pub const $constant: Defect = Defect {
-            name: $name,
-            about: $about,
-            source: $source,
-            breaks: $breaks,
-        };)*
-
-        /// Which of them the kernel is built with.
-        #[derive(Clone, Copy, Debug)]
-        pub(super) struct Deviations {
-            $($(#[$doc])* pub $field: bool,)*
-        }
-
-        impl Deviations {
-            pub fn boot(boot: &Boot<'_>) -> Deviations {
-                Deviations { $($field: boot.has($name),)* }
-            }
-        }
-    };
-}
-
-deviations! {
+defects! { Deviations:
     /// B-17.
     merge_one_ipa MERGE_ONE_IPA "B-17"
         "a block that replaces a table is preceded by a TLBI of the one address that faulted"

@@ -61,11 +61,7 @@ impl Mmu for Arm64 {
     }
 
     async fn switch_to_init_mm(&self, cpu: Cpu<'_>, _: Space) {
-        cpu.local_irq_save().await;
         self.asids.switch_to_init_mm(cpu).await;
-        // Unnoticed: as in switch_mm.
-        cpu.dsb(Dsb::Ish).await;
-        cpu.local_irq_enable().await;
     }
 
     async fn destroy_context(&self, cpu: Cpu<'_>, mm: Space) {

@@ -2,6 +2,7 @@
 //! A variant out of generic mm code and an architecture.
 
 use super::{Fault, GOALS, Mm, Mmu, SYNC};
+use crate::pgtable::page_table_ops;
 use crate::{Defect, Source, Variant};
 use shootdown_machine::{Access, Boot, Config, Cpu, Done, OpKind, Outcome, Page, Prot, Space, Va};
 
@@ -53,24 +54,8 @@ impl<A: Mmu> Variant for Kernel<A> {
     async fn sched_out(&self, cpu: Cpu<'_>, prev: Space) {
         self.mm.arch.switch_to_init_mm(cpu, prev).await;
     }
-    async fn map(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
-        self.mm.map(cpu, mm, va, page).await
-    }
-    async fn unmap(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
-        self.mm.unmap(cpu, mm, va).await
-    }
-    async fn protect(&self, cpu: Cpu<'_>, mm: Space, va: Va, prot: Prot) -> Done {
-        self.mm.protect(cpu, mm, va, prot).await
-    }
-    async fn remap(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
-        self.mm.remap(cpu, mm, va, page).await
-    }
-    async fn split(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
-        self.mm.split(cpu, mm, va).await
-    }
-    async fn collapse(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
-        self.mm.collapse(cpu, mm, va, page).await
-    }
+    page_table_ops!(mm);
+
     async fn exit(&self, cpu: Cpu<'_>, mm: Space) -> Done {
         let done = self.mm.exit(cpu, mm).await;
         self.mm.arch.destroy_context(cpu, mm).await;

@@ -2,7 +2,6 @@
 //! The defects that an x86 kernel can be built with.
 
 use crate::Defect;
-use shootdown_machine::Boot;
 
 /// A CPU keeps entries that it should have lost.
 const STALE: &[&str] = &[
@@ -37,28 +36,7 @@ pub const B35: Defect = Defect {
     breaks: &[FREED],
 };
 
-macro_rules! defects {
-    ($($(#[$doc:meta])* $field:ident $name:ident $label:literal $about:literal $source:literal $breaks:expr;)*) => {
-        $($(#[$doc])* pub const $name: Defect = Defect {
-            name: $label,
-            about: $about,
-            source: $source,
-            breaks: $breaks,
-        };)*
-
-        /// Which of them are built in.
-        #[derive(Clone, Copy, Debug)]
-        pub(super) struct Bugs { $(pub $field: bool),* }
-
-        impl Bugs {
-            pub fn of(boot: &Boot<'_>) -> Bugs {
-                Bugs { $($field: boot.has($label)),* }
-            }
-        }
-    };
-}
-
-defects! {
+defects! { Bugs:
     /// B-33: nothing orders the change of the tables before the look at the cpumask.
     no_flush_mb B33 "B-33"
         "a flush reads the cpumask while its change of the tables is still in the store buffer"

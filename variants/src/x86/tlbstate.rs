@@ -99,7 +99,7 @@ struct NewAsid {
 impl Tlb {
     /// For the mms whose root tables these are.
     pub fn boot(boot: &Boot<'_>, mut features: Features, pgd: [Shared<u64>; 8]) -> Tlb {
-        let bugs = Bugs::of(boot);
+        let bugs = Bugs::boot(boot);
         features.invlpgb |= bugs.no_pcid_check;
         let swapper_pg_dir = boot.reserved_table();
         let pcide = if features.nopcid { 0 } else { PCIDE };
