@@ -33,6 +33,8 @@ rules! {
     no_write_after_protect
     no_lost_write
     no_walk_of_freed_table
+    no_store_to_freed_table
+    no_leaked_table
     frame_freed_twice
     unique_asid_per_cpu
     unique_asid_all_cpus
@@ -51,6 +53,7 @@ rules! {
     no_illegal_instruction
     deadlock
     livelock
+    no_mutual_undoing
     recurring_fault
     allocator_exhaustion
     matches_reference
