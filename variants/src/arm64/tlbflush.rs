@@ -123,6 +123,8 @@ impl TlbFlush {
     async fn flush_tlb_page_local(&self, cpu: Cpu<'_>, mm: Space, va: Va, ttl: Ttl) {
         let asid = self.dsb_then_asid(cpu, Dsb::Nshst, mm).await;
         self.tlbi_page(cpu, Kind::Vale1, va, asid, ttl).await;
+        // Unnoticed: only permissions that were given are flushed so. An entry that is left
+        // makes one more fault, whose handler comes here again.
         cpu.dsb(Dsb::Nsh).await;
     }
 
