@@ -3,7 +3,7 @@
 
 use crate::coverage::Coverage;
 use crate::program::{Lives, run_op};
-use crate::scenario::{Slot, Stop};
+use crate::scenario::{MAX_STEPS, Slot, Stop};
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use shootdown_machine::{Announced, Config, Cpu, Event, Ipi, Machine, Op, State};
@@ -217,7 +217,11 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
             }
             Stop::Until { name, nth } => {
                 let (mut left, mut counted) = (*nth, None);
-                while !self.over && self.announce(cpu) {
+                // A CPU that spins may never get there.
+                for _ in 0..MAX_STEPS {
+                    if self.over || !self.announce(cpu) {
+                        break;
+                    }
                     let state = self.machine.state();
                     let c = &state.cpus[cpu as usize];
                     let here = c.next.is_some_and(|a| named(&state, &a, name));
