@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a walk starts from: the context that registers select, and where its tables lie.
 
-use crate::arm64::{HCR_TGE, HCR_VM, Regs, ttbr};
+use crate::arm64::{HCR_TGE, HCR_VM, Regs, TCR_EPD, ttbr};
 use crate::mem::{BITS, SLOTS};
 use crate::op::PAGE;
 use crate::tlb::{HOST_REGIME, Tags};
@@ -29,9 +29,13 @@ pub struct Context {
 
 impl Context {
     /// The context that registers select, or `None` where EL1&0 is not being used.
+    ///
+    /// `out_of_context`: what the errata of the switch `ooc` do. They are about AT instructions
+    /// that are executed speculatively, and under TGE these mean the host's own regime.
     pub fn of(regs: &Regs, el: El, out_of_context: bool) -> Option<Context> {
         if regs.hcr & HCR_VM != 0 {
-            if el == El::Host && !out_of_context {
+            let prevented = regs.hcr & HCR_TGE != 0 || regs.tcr & TCR_EPD != 0;
+            if el == El::Host && (!out_of_context || prevented) {
                 return None;
             }
             let table = ttbr::table(regs.vttbr);

@@ -268,10 +268,18 @@ impl State {
         }
     }
 
+    /// The context that a CPU's accesses go through: no out-of-context walk is one.
+    pub fn used(&self, cpu: u8) -> Option<Context> {
+        match self.config.arch {
+            Arch::Arm64 => Context::of(&self.regs(cpu, false), self.cpus[cpu as usize].el, false),
+            _ => self.context(cpu, false),
+        }
+    }
+
     /// The context in a CPU's registers, whether or not its exception level uses it now.
     pub fn loaded(&self, cpu: u8) -> Option<Context> {
         match self.config.arch {
-            Arch::Arm64 => Context::of(&self.regs(cpu, false), El::Guest, true),
+            Arch::Arm64 => Context::of(&self.regs(cpu, false), El::Guest, false),
             _ => self.context(cpu, false),
         }
     }

@@ -9,6 +9,12 @@ pub const HCR_VM: u64 = 1 << 0;
 /// HCR_EL2.TGE: the CPU is the host of VHE; EL1&0 TLB operations mean the host's regime.
 pub const HCR_TGE: u64 = 1 << 27;
 
+/// TCR_EL1.EPD0 and EPD1, and SCTLR_EL1.M with them: every walk for EL1&0 faults at once.
+///
+/// The kernel sets these together (`ARM64_WORKAROUND_SPECULATIVE_AT`), and the two registers are
+/// one here. A guest has its own values, so that it matters at EL2 only.
+pub const TCR_EPD: u64 = 1 << 7 | 1 << 23;
+
 /// Fields that TTBR0_EL1, TTBR1_EL1 and VTTBR_EL2 share.
 pub mod ttbr {
     /// Common not Private.
@@ -42,6 +48,8 @@ pub enum Reg {
     Vttbr,
     /// HCR_EL2, the bits [`HCR_VM`] and [`HCR_TGE`] only.
     Hcr,
+    /// TCR_EL1, the bits of [`TCR_EPD`] only.
+    Tcr,
     /// CR3 of x86: root table and PCID.
     Cr3,
     /// CR4 of x86, the bits that concern translation.
@@ -60,7 +68,7 @@ impl Reg {
             Reg::Ttbr0 | Reg::Ttbr1 | Reg::Vttbr => ttbr::table(value),
             Reg::Cr3 => x86::cr3_table(value),
             Reg::Satp => riscv::satp_table(value),
-            Reg::Hcr | Reg::Cr4 => 0,
+            Reg::Hcr | Reg::Tcr | Reg::Cr4 => 0,
         }
     }
 
@@ -70,7 +78,7 @@ impl Reg {
             Reg::Ttbr1 | Reg::Vttbr => Some(ttbr::tag(value)),
             Reg::Cr3 => Some(x86::cr3_pcid(value)),
             Reg::Satp => Some(riscv::satp_asid(value)),
-            Reg::Ttbr0 | Reg::Hcr | Reg::Cr4 => None,
+            Reg::Ttbr0 | Reg::Hcr | Reg::Tcr | Reg::Cr4 => None,
         }
     }
 
@@ -81,6 +89,7 @@ impl Reg {
             Reg::Ttbr1 => "TTBR1",
             Reg::Vttbr => "VTTBR",
             Reg::Hcr => "HCR",
+            Reg::Tcr => "TCR",
             Reg::Cr3 => "CR3",
             Reg::Cr4 => "CR4",
             Reg::Satp => "satp",
@@ -99,6 +108,8 @@ pub struct Regs {
     pub vttbr: u64,
     /// HCR_EL2.
     pub hcr: u64,
+    /// TCR_EL1.
+    pub tcr: u64,
     /// CR3.
     pub cr3: u64,
     /// CR4.
@@ -115,6 +126,7 @@ impl Regs {
             Reg::Ttbr1 => self.ttbr1,
             Reg::Vttbr => self.vttbr,
             Reg::Hcr => self.hcr,
+            Reg::Tcr => self.tcr,
             Reg::Cr3 => self.cr3,
             Reg::Cr4 => self.cr4,
             Reg::Satp => self.satp,
@@ -138,6 +150,7 @@ impl Regs {
             Reg::Ttbr1 => self.ttbr1 = value,
             Reg::Vttbr => self.vttbr = value,
             Reg::Hcr => self.hcr = value,
+            Reg::Tcr => self.tcr = value,
             Reg::Cr3 => self.cr3 = value,
             Reg::Cr4 => self.cr4 = value,
             Reg::Satp => self.satp = value,

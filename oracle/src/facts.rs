@@ -338,7 +338,7 @@ impl Facts {
             return None;
         }
         let life = running.life.filter(|_| !running.switching)?;
-        Some((life, state.context(cpu, false)?))
+        Some((life, state.used(cpu)?))
     }
 
     /// The CPUs outside of the switch code that have a space's own root table in their

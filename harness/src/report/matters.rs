@@ -135,7 +135,7 @@ fn loads(run: &Run<'_>, topic: &Topic, cpu: u8, reg: Reg, value: u64, at: usize)
         .entry
         .is_none_or(|e| run.holders(&e).contains(&cpu) || topic.cpu == Some(cpu));
     let old = run.regs(cpu, at.saturating_sub(1));
-    if matches!(reg, Reg::Hcr | Reg::Cr4) {
+    if matches!(reg, Reg::Hcr | Reg::Tcr | Reg::Cr4) {
         return false;
     }
     let old = old.get(reg);

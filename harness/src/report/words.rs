@@ -4,7 +4,7 @@
 use super::digest::after;
 use super::run::Run;
 use crate::names;
-use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Reg, Stage, ttbr};
+use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Reg, Stage, TCR_EPD, ttbr};
 use shootdown_machine::x86;
 use shootdown_machine::{
     Access, Act, Decoded, Entry, Life, Outcome, PAGE, Rmw, Site, Use, Va, Word,
@@ -173,6 +173,8 @@ impl Run<'_> {
                 0 => "0".into(),
                 _ => "VM|TGE (host)".into(),
             },
+            Reg::Tcr if value & TCR_EPD != 0 => "EPD (no walks)".into(),
+            Reg::Tcr => "0".into(),
             Reg::Cr3 => {
                 let keep = if value & x86::NOFLUSH != 0 {
                     ", noflush"

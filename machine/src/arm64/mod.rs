@@ -5,7 +5,7 @@
 mod desc;
 mod granule;
 
-pub use crate::regs::{HCR_TGE, HCR_VM, Reg, Regs, ttbr};
+pub use crate::regs::{HCR_TGE, HCR_VM, Reg, Regs, TCR_EPD, ttbr};
 pub use crate::tlbi::{KINDS, Kind, Row, Scope, Share, Tlbi, Ttl};
 pub use desc::{Desc, Stage};
 pub use granule::Granule;

@@ -2,7 +2,7 @@
 //! Which context a walk begins under, and which it outlives (machine rules 8 and 9).
 
 use crate::rig::{A, B, Rig, private};
-use shootdown_machine::arm64::{HCR_VM, Reg, Stage, ttbr};
+use shootdown_machine::arm64::{HCR_TGE, HCR_VM, Reg, Stage, TCR_EPD, ttbr};
 use shootdown_machine::{Access, Config, Dsb, El, Event, Life, Space, Switch, Switches};
 
 fn life(space: Space) -> Option<Life> {
@@ -299,6 +299,30 @@ fn out_of_context_walks_fill_the_guests_entries() {
             .iter()
             .all(|e| e.vmid == 7 && e.owner == life(A))
     );
+}
+
+#[test]
+fn out_of_context_walks_are_prevented_by_tge_and_by_epd() {
+    for (reg, value) in [(Reg::Hcr, HCR_VM | HCR_TGE), (Reg::Tcr, TCR_EPD)] {
+        let rig = host_with_guest(Switches::default().with(Switch::OutOfContext, true));
+        let cpu = rig.cpu(0);
+        let before = rig.machine.state().regs(0, false).get(reg);
+        rig.run(cpu.write_sysreg(reg, value));
+        rig.run(cpu.isb());
+        assert!(!rig.walk(0, 0x1000, None), "{}", reg.name());
+        rig.run(cpu.write_sysreg(reg, before));
+        rig.run(cpu.isb());
+        assert!(rig.walk(0, 0x1000, None), "{}", reg.name());
+    }
+}
+
+#[test]
+fn accesses_use_no_out_of_context_context() {
+    let rig = host_with_guest(Switches::default().with(Switch::OutOfContext, true));
+    assert!(rig.machine.state().context(0, false).is_some());
+    assert!(rig.machine.state().used(0).is_none());
+    rig.run(rig.cpu(0).enter_guest());
+    assert!(rig.machine.state().used(0).is_some());
 }
 
 #[test]

@@ -17,12 +17,12 @@ fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
     let (Event::Settled { cpu, .. } | Event::Context { cpu }) = *event else {
         return None;
     };
-    let ctx = state.context(cpu, false).filter(|ctx| ctx.tags.cnp)?;
+    let ctx = state.used(cpu).filter(|ctx| ctx.tags.cnp)?;
     let owner = state.context_owner(&ctx)?;
     let sibling =
         |other: &u8| *other != cpu && state.config.tlb_of(*other) == state.config.tlb_of(cpu);
     (0..state.config.cpus).filter(sibling).find_map(|other| {
-        let theirs = state.context(other, false).filter(|c| c.tags == ctx.tags)?;
+        let theirs = state.used(other).filter(|c| c.tags == ctx.tags)?;
         let whose = state
             .context_owner(&theirs)
             .filter(|whose| *whose != owner)?;

@@ -18,8 +18,9 @@ use shootdown_machine::{
 /// Nothing between a put and a load orders what they do.
 pub const NO_SWITCH_DSB: Defect = Defect {
     name: "no-switch-dsb",
-    about: "no barrier between the put of one vCPU and the load of the next",
-    source: "derived; __switch_to has a DSB, and the vCPU's mutex orders as much",
+    about: "no barrier between the put of one vCPU and the load of the next, as in a thread that \
+            runs vCPUs of two VMs",
+    source: "derived; __switch_to has a DSB, and the vCPU's mutex orders memory as well",
     breaks: &[ALIASED, DIVERGED],
 };
 
@@ -179,11 +180,13 @@ impl<F: Flavour, T: Stage2> Vms<F, T> {
     }
 
     /// `vcpu_put`, and the barrier of `__switch_to`. A rollover's 0 that the put has overwritten
-    /// is only made up for by a generation that is read after that store.
+    /// is only made up for by a generation that is read after that store. And walks that the
+    /// guest has begun are over.
     async fn sched_away(&self, cpu: Cpu<'_>) {
         self.vcpu_put(cpu).await;
-        if (F::LOAD || F::NVHE) && !self.no_switch_dsb {
-            // Unnoticed: on nVHE, only walks that outlive their context need it (inflight).
+        if !self.no_switch_dsb {
+            // Unnoticed: where VTTBR is written at guest entry, only walks that outlive their
+            // context need it (inflight).
             cpu.dsb(Dsb::Ish).await;
         }
     }

@@ -5,8 +5,8 @@ use super::vmid::idx;
 use crate::Defect;
 use crate::consequences::{ALIASED, DIVERGED};
 use crate::pgtable::Flush;
-use shootdown_machine::arm64::{HCR_TGE, HCR_VM, Kind, Reg, Tlbi, Ttl, ttbr};
-use shootdown_machine::{Boot, Cpu, Dsb, PAGE, Shared, Space, Va};
+use shootdown_machine::arm64::{HCR_TGE, HCR_VM, Kind, Reg, TCR_EPD, Tlbi, Ttl, ttbr};
+use shootdown_machine::{Boot, Cpu, Dsb, PAGE, Shared, Space, Switch, Va};
 
 /// A flush of another VM leaves its stage 2 behind.
 pub const NO_RELOAD: Defect = Defect {
@@ -14,6 +14,16 @@ pub const NO_RELOAD: Defect = Defect {
     about: "a TLB operation for another VM does not load the running vCPU's stage 2 again",
     source: "derived; 7.3 does so since stage 2 is loaded with the vCPU, and not at guest entry",
     breaks: &[ALIASED, DIVERGED],
+};
+
+/// Walks are not kept from the context of a VM that a TLB operation loads.
+pub const NO_EPD: Defect = Defect {
+    name: "no-epd",
+    about: "no workaround for speculative AT: walks begin while a TLB operation has a VM's stage 2 \
+            loaded; shows with the switch ooc",
+    source: "\"arm64: KVM: Handle ARM erratum 1165522 in TLB invalidation\", \
+             \"arm64: KVM: Disable EL1 PTW when invalidating S2 TLBs\"",
+    breaks: &[ALIASED],
 };
 
 /// Flushes of a VM's stage 2. Each changes to the VM's VMID for its length: the operations
@@ -33,6 +43,8 @@ pub struct Stage2Flush {
     /// The host is at EL1, under VMID 0.
     nvhe: bool,
     no_walk_dsb: bool,
+    /// ARM64_WORKAROUND_SPECULATIVE_AT.
+    speculative_at: bool,
 }
 
 /// Broadcast: a VMID that is free from here on is in no TLB.
@@ -76,6 +88,8 @@ impl Stage2Flush {
             no_reload: boot.has(NO_RELOAD.name),
             nvhe,
             no_walk_dsb: boot.has(super::host::NO_WALK_DSB.name),
+            speculative_at: boot.config().switches.on(Switch::OutOfContext)
+                && !boot.has(NO_EPD.name),
         }
     }
 
@@ -117,6 +131,10 @@ impl Stage2Flush {
                 // Unnoticed: where it is DSB NSH, as that.
                 cpu.dsb(walks).await;
             }
+            if self.speculative_at {
+                cpu.write_sysreg(Reg::Tcr, TCR_EPD).await;
+                cpu.isb().await;
+            }
             self.__load_stage2(cpu, vm).await;
             cpu.isb().await;
             return Context {
@@ -130,7 +148,13 @@ impl Stage2Flush {
             let other = running != 0 && running != vm.0 as u64 + 1;
             mmu = other.then(|| Space(running as u8 - 1));
         }
+        if self.speculative_at {
+            cpu.write_sysreg(Reg::Tcr, TCR_EPD).await;
+        }
         self.__load_stage2(cpu, vm).await;
+        if self.speculative_at {
+            cpu.isb().await;
+        }
         // Without TGE, EL1&0 operations mean the guest.
         cpu.write_sysreg(Reg::Hcr, HCR_VM).await;
         cpu.isb().await;
@@ -150,6 +174,9 @@ impl Stage2Flush {
             && !self.no_reload
         {
             self.__load_stage2(cpu, mmu).await;
+        }
+        if self.speculative_at {
+            cpu.write_sysreg(Reg::Tcr, 0).await;
         }
         if !context.irqs_were_off {
             cpu.local_irq_enable().await;

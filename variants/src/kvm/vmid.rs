@@ -39,6 +39,14 @@ pub const INVALID_LOCAL: Defect = Defect {
     breaks: &[ALIASED],
 };
 
+/// INVALID_VMID handed out.
+pub const FROM_ZERO: Defect = Defect {
+    name: "from-zero",
+    about: "the search for a number begins at 0, as if INVALID_VMID were a VM's like any other",
+    source: "derived from the question of Catalin Marinas, 19 Jan 2022, whether it ever is",
+    breaks: &[&["allocator-exhaustion"]],
+};
+
 /// A rollover that begins with an empty map, though VMs keep what they have pinned.
 pub const PINS_FORGOTTEN: Defect = Defect {
     name: "pins-forgotten",
@@ -128,6 +136,8 @@ pub struct Vmids {
     version: Version,
     no_xchg: bool,
     always_new: bool,
+    /// The first number that may be handed out.
+    first: u64,
     local: bool,
     /// Before the broadcast flush.
     flush_dsb: Dsb,
@@ -168,11 +178,12 @@ impl Pins {
 impl Vmids {
     /// `kvm_arm_vmid_alloc_init`.
     pub fn boot(boot: &Boot<'_>, version: Version) -> Vmids {
+        let first = if boot.has(FROM_ZERO.name) { 0 } else { 1 };
         Vmids {
             num_vmids: boot.config().tags as u64,
             vmid_generation: boot.var("vmid_generation", VMID_FIRST_VERSION),
             vmid_map: boot.var("vmid_map", 0),
-            cur_idx: boot.var("cur_idx", 1),
+            cur_idx: boot.var("cur_idx", first),
             active_vmids: boot.vars("active_vmids", 0),
             reserved_vmids: boot.vars("reserved_vmids", 0),
             cpu_vmid_lock: boot.lock("cpu_vmid_lock"),
@@ -180,6 +191,7 @@ impl Vmids {
             id: boot.vars("vmid.id", 0),
             no_xchg: boot.has(NO_XCHG.name),
             always_new: boot.has(ALWAYS_NEW.name),
+            first,
             local: matches!(version, Version::V1 | Version::V2) || boot.has(INVALID_LOCAL.name),
             flush_dsb: Dsb::Ishst,
             pins: (version == Version::V1).then(|| Pins::boot(boot)),
@@ -294,7 +306,7 @@ impl Vmids {
                 .add_return_relaxed(cpu, VMID_FIRST_VERSION)
                 .await;
             self.flush_context(cpu).await;
-            found = self.find_next_zero_bit(cpu, 1).await;
+            found = self.find_next_zero_bit(cpu, self.first).await;
         }
         let Some(number) = found else {
             cpu.warn("no VMID is free after a rollover");

@@ -18,7 +18,7 @@ impl Flavour for Merged {
         tree: "Linux 5.16 to 6.5",
         files: "arch/arm64/kvm/vmid.c, arch/arm64/kvm/arm.c, arch/arm64/kvm/hyp/vhe/tlb.c",
     };
-    const DEFECTS: &'static [Defect] = &[vmid::NO_XCHG, vmid::ALWAYS_NEW, vmid::INVALID_LOCAL];
+    const DEFECTS: &'static [Defect] = &[vmid::NO_XCHG, vmid::ALWAYS_NEW, vmid::INVALID_LOCAL, vmid::FROM_ZERO];
     const GOALS: &'static [&'static str] = vmid::GOALS_V4;
 
     type Vmids = Vmids;

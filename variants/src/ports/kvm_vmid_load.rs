@@ -2,7 +2,7 @@
 //! KVM on arm64 (VHE), today: the VMID is updated, and VTTBR written, when a vCPU is loaded.
 
 use crate::kvm::host::{Flavour, NO_SWITCH_DSB, Vms};
-use crate::kvm::tlb::NO_RELOAD;
+use crate::kvm::tlb::{NO_EPD, NO_RELOAD};
 use crate::kvm::vmid::{self, Version, Vmids};
 use crate::{Defect, Source};
 use shootdown_machine::Boot;
@@ -18,7 +18,7 @@ impl Flavour for Loaded {
         tree: "Linux 7.3",
         files: "arch/arm64/kvm/vmid.c, arch/arm64/kvm/arm.c, arch/arm64/kvm/hyp/vhe/tlb.c",
     };
-    const DEFECTS: &'static [Defect] = &[NO_RELOAD, NO_SWITCH_DSB];
+    const DEFECTS: &'static [Defect] = &[NO_RELOAD, NO_SWITCH_DSB, NO_EPD];
     const GOALS: &'static [&'static str] = vmid::GOALS_V4;
     const LOAD: bool = true;
     type Vmids = Vmids;

@@ -3,6 +3,7 @@
 //! its entry and its exit, or inside a TLB operation.
 
 use crate::kvm::host::{Flavour, NO_WALK_DSB, Vms};
+use crate::kvm::tlb::NO_EPD;
 use crate::kvm::vmid::{self, Version, Vmids};
 use crate::{Defect, Source};
 use shootdown_machine::Boot;
@@ -19,7 +20,7 @@ impl Flavour for Nvhe {
         files: "arch/arm64/kvm/vmid.c, arch/arm64/kvm/arm.c, arch/arm64/kvm/hyp/nvhe/tlb.c, \
                 arch/arm64/kvm/hyp/nvhe/switch.c",
     };
-    const DEFECTS: &'static [Defect] = &[NO_WALK_DSB];
+    const DEFECTS: &'static [Defect] = &[NO_WALK_DSB, NO_EPD];
     const GOALS: &'static [&'static str] = vmid::GOALS_V4;
     const NVHE: bool = true;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! KVM on arm64 (VHE): version 2 of the VMID allocator, the ASID allocator's algorithm.
 
-use crate::kvm::host::{Flavour, Vms};
+use crate::kvm::host::{Flavour, NO_SWITCH_DSB, Vms};
 use crate::kvm::vmid::{self, Version, Vmids};
 use crate::{Defect, Source};
 use shootdown_machine::Boot;
@@ -17,7 +17,7 @@ impl Flavour for Second {
         tree: "linux-arm-kernel, 16 Jun 2021 (20210616155606.2806)",
         files: "arch/arm64/kvm/vmid.c",
     };
-    const DEFECTS: &'static [Defect] = &[];
+    const DEFECTS: &'static [Defect] = &[NO_SWITCH_DSB];
     const GOALS: &'static [&'static str] = vmid::GOALS_V2;
 
     type Vmids = Vmids;
