@@ -133,6 +133,7 @@ impl Stage2Flush {
             }
             if self.speculative_at {
                 cpu.write_sysreg(Reg::Tcr, TCR_EPD).await;
+                // Unnoticed: writes that nothing has synchronized take effect together here.
                 cpu.isb().await;
             }
             self.__load_stage2(cpu, vm).await;
@@ -153,6 +154,7 @@ impl Stage2Flush {
         }
         self.__load_stage2(cpu, vm).await;
         if self.speculative_at {
+            // Unnoticed: writes that nothing has synchronized take effect together here.
             cpu.isb().await;
         }
         // Without TGE, EL1&0 operations mean the guest.
