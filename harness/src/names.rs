@@ -111,8 +111,10 @@ pub fn full(state: &State, word: Word) -> String {
     let of_name = names.iter().filter(|n| n.name == name).count();
     match index {
         None => name.to_owned(),
-        // There are eight spaces and four CPUs.
-        Some(i) if of_name > 4 => format!("{name}[{}]", Space(i)),
+        // There are eight spaces and four CPUs. Shadow stage 2s have numbers.
+        Some(i) if of_name > 4 && !name.starts_with("nested_mmus") => {
+            format!("{name}[{}]", Space(i))
+        }
         Some(i) => format!("{name}[{i}]"),
     }
 }

@@ -295,6 +295,13 @@ impl<'m> Cpu<'m> {
         self.machine.state.borrow_mut().events.push(event);
     }
 
+    /// Ghost: the kernel's own table at `pa` is the root of what `space` translates by from now on;
+    /// `None`: nobody's.
+    pub fn lend_root(self, pa: u64, space: Option<Space>) {
+        let mut state = self.machine.state.borrow_mut();
+        state.lend_root(self.id, pa, space);
+    }
+
     /// The kernel's WARN: an invariant of its own does not hold.
     pub fn warn(self, what: &'static str) {
         self.emit(Event::Warn { cpu: self.id, what });
@@ -501,6 +508,13 @@ impl<'m> Boot<'m> {
         core::array::from_fn(|i| Lock {
             word: self.declare::<u64>(name, Some(i as u8), 0).word,
         })
+    }
+
+    /// A reader/writer lock.
+    pub fn rw_lock(&self, name: &'static str) -> RwLock {
+        RwLock {
+            word: self.declare::<u64>(name, None, 0).word,
+        }
     }
 
     /// A reader/writer lock for each space (or CPU), by number.

@@ -142,6 +142,8 @@ pub enum Event {
     Dsb { cpu: u8, kind: Dsb },
     /// A frame was handed out or taken back (only while tracing).
     Frame { cpu: u8, pa: u64, to: Option<Life> },
+    /// A table of the kernel's own has become a space's root (only while tracing).
+    Lent { cpu: u8, pa: u64, to: Life },
     /// A frame was freed twice.
     DoubleFree { cpu: u8, pa: u64, site: Site },
     /// A page's contents moved.

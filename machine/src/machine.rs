@@ -359,6 +359,21 @@ impl State {
         }
     }
 
+    /// A root table of the kernel's own becomes a space's, or nobody's.
+    pub(crate) fn lend_root(&mut self, cpu: u8, pa: u64, space: Option<Space>) {
+        for root in self.roots.iter_mut().filter(|root| **root == pa) {
+            *root = 0;
+        }
+        let to = space.map(|space| self.life(space));
+        self.mem.set_owner(pa, to);
+        if let Some(life) = to {
+            self.roots[life.space.0 as usize] = pa;
+            if self.tracing {
+                self.events.push(Event::Lent { cpu, pa, to: life });
+            }
+        }
+    }
+
     /// Context synchronization: an ISB, an exception entry or return (machine rule 8).
     pub(crate) fn synchronize(&mut self, cpu: u8) {
         let regs = self.regs(cpu, false);

@@ -222,6 +222,13 @@ impl Memory {
         }
     }
 
+    /// Ghost: says whose table a frame is.
+    pub(crate) fn set_owner(&mut self, pa: u64, life: Option<Life>) {
+        if let Some(frame) = self.frames.get_mut((pa / PAGE) as usize) {
+            frame.usage = Use::Table(life);
+        }
+    }
+
     /// Takes another reference to a frame. `false`: it is free, and nothing is done.
     pub fn get_page(&mut self, pa: u64) -> bool {
         let frame = self.frames.get_mut((pa / PAGE) as usize);

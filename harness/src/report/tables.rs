@@ -113,6 +113,16 @@ impl Tables {
                         }
                     }
                 }
+                Event::Lent { pa, to, .. } => {
+                    self.set(at, pa, Use::Table(Some(to)));
+                    let level = state.config.first_level();
+                    let place = Place {
+                        life: to,
+                        va: 0,
+                        level,
+                    };
+                    self.link(at, pa, place);
+                }
                 Event::Root { life, pa, .. } => {
                     self.link(
                         at,

@@ -34,6 +34,8 @@ impl Desc {
     const LOCKED: u64 = 1 << 58;
     /// Ignored by hardware, on x86 too: software's note that the area may be written to.
     const GRANTED: u64 = 1 << 57;
+    /// Ignored by hardware: software's note of a level.
+    const NOTED_LEVEL: u32 = 55;
 
     /// The invalid descriptor, all zero.
     pub const INVALID: Desc = Desc(0);
@@ -147,6 +149,18 @@ impl Desc {
         self.with(Desc::GRANTED, granted)
     }
 
+    /// Software's: a level from 1 to 3, that of the guest's own leaf where this one is made of it
+    /// (KVM_NV_GUEST_MAP_SZ); 0: none.
+    pub fn noted_level(self) -> u8 {
+        (self.0 >> Desc::NOTED_LEVEL & 3) as u8
+    }
+
+    /// The same with another note.
+    pub fn with_noted_level(self, level: u8) -> Desc {
+        let rest = self.0 & !(3 << Desc::NOTED_LEVEL);
+        Desc(rest | (level as u64 & 3) << Desc::NOTED_LEVEL)
+    }
+
     /// The same page, taken from hardware: invalid, marked as such by software (PROT_NONE).
     pub fn withheld(self) -> Desc {
         self.with(Desc::VALID, false).with(Desc::LOCKED, true)
@@ -237,6 +251,9 @@ mod tests {
         assert_eq!((flags.addr(), flags.is_leaf(2)), (plain.addr(), true));
         assert!(flags.dirtiable() && flags.transient() && flags.contiguous());
         assert!(!(plain.dirtiable() || plain.transient() || plain.contiguous()));
+        let noted = flags.with_noted_level(2);
+        assert_eq!((noted.addr(), noted.noted_level()), (plain.addr(), 2));
+        assert_eq!(noted.with_noted_level(0), flags);
         let back = flags.with_dirtiable(false).with_transient(false);
         let back = back.with_contiguous(false).with_accessed(true);
         assert_eq!(back, plain);

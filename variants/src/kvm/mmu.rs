@@ -166,6 +166,8 @@ impl<const BBM2: bool> Mmu<BBM2> {
             size: PAGE,
             phys,
             writable: false,
+            guest_level: 0,
+            memcache: vm,
         };
         let done = self.pgt.map(cpu, vm, map, Mode::Exclusive).await;
         debug_assert!(done.is_ok(), "nobody else changes the tables");
@@ -275,6 +277,8 @@ impl<const BBM2: bool> Mmu<BBM2> {
             size,
             phys: leaf.addr(),
             writable,
+            guest_level: 0,
+            memcache: vm,
         };
         self.pgt.map(cpu, vm, map, Mode::Shared).await
     }

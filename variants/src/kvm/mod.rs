@@ -4,6 +4,7 @@
 pub mod host;
 pub mod mmu;
 pub mod mmu_ops;
+pub mod nested;
 pub mod pgtable;
 pub mod pgtable_attr;
 pub mod pgtable_defects;

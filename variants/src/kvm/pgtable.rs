@@ -121,20 +121,25 @@ impl Pgtable {
             if vm.0 < spaces { boot.root(vm) } else { 0 }
         });
         let pgd = boot.vars_from("pgd_phys", roots);
-        let pgtable = Pgtable {
-            flush: flush(pgd),
-            pgd,
-            first_level: boot.config().first_level(),
-            bbm2: bbm2 && boot.config().bbm >= Bbm::Level2,
-            dev: Deviations::boot(boot),
-            defer: !bbm2,
-        };
+        let pgtable = Pgtable::new(boot, bbm2, flush(pgd), pgd);
         let mut initial = [[0; 3]; 8];
         for vm in (0..spaces).map(Space) {
             let i = vm.0 as usize;
             initial[i] = pgtable.boot_vm(boot, vm, roots[i]);
         }
         (pgtable, initial)
+    }
+
+    /// Tables under these roots, which have nothing in them yet.
+    pub fn new(boot: &Boot<'_>, bbm2: bool, flush: Stage2Flush, pgd: [Shared<u64>; 8]) -> Pgtable {
+        Pgtable {
+            flush,
+            pgd,
+            first_level: boot.config().first_level(),
+            bbm2: bbm2 && boot.config().bbm >= Bbm::Level2,
+            dev: Deviations::boot(boot),
+            defer: !bbm2,
+        }
     }
 
     fn boot_vm(&self, boot: &Boot<'_>, vm: Space, root: u64) -> [u64; 3] {
@@ -374,12 +379,17 @@ impl Pgtable {
     /// `kvm_pgtable_stage2_unmap`. With range operations (and FEAT_S2FWB) leaves are invalidated
     /// together, after the walk.
     pub async fn unmap(&self, cpu: Cpu<'_>, vm: Space, addr: Va, size: u64) {
+        self.unmap_hinted(cpu, vm, (addr, size), Ttl::Unknown).await;
+    }
+
+    /// The same, `ttl` being the level of every leaf.
+    pub(super) async fn unmap_hinted(&self, cpu: Cpu<'_>, vm: Space, range: (Va, u64), ttl: Ttl) {
         let mut walker = Walker::Unmap(self.defer);
-        let walk = self.walk(cpu, vm, (addr, size), Mode::Exclusive, false, &mut walker);
+        let walk = self.walk(cpu, vm, range, Mode::Exclusive, false, &mut walker);
         let done = walk.await;
         debug_assert!(done.is_ok(), "an unmap gives way to nobody");
         if self.defer {
-            self.flush.flush_vmid_range(cpu, vm, addr, size).await;
+            self.flush.flush_range(cpu, vm, range, ttl).await;
         }
     }
 

@@ -27,6 +27,10 @@ pub struct Mapping {
     pub phys: u64,
     /// Stores are permitted.
     pub writable: bool,
+    /// Of a shadow leaf, the level of the guest's leaf (KVM_NV_GUEST_MAP_SZ); else 0.
+    pub guest_level: u8,
+    /// Whose tables are to hold it: the VM of the vCPU whose memcache they come from.
+    pub memcache: Space,
 }
 
 impl Mapping {
@@ -37,7 +41,8 @@ impl Mapping {
 
     fn leaf(&self, ctx: &Ctx) -> Desc {
         let phys = self.phys + (ctx.addr - self.addr);
-        Desc::leaf(Stage::Two, ctx.level, phys, self.writable)
+        let leaf = Desc::leaf(Stage::Two, ctx.level, phys, self.writable);
+        leaf.with_noted_level(self.guest_level)
     }
 }
 
@@ -142,7 +147,8 @@ impl Pgtable {
         if self.bbm2 && ctx.old.is_leaf(ctx.level) {
             return self.split_in_place(cpu, ctx).await;
         }
-        let child = self.zalloc_page(cpu, ctx.vm).await.ok_or(Stop::NoMemory)?;
+        let child = self.zalloc_page(cpu, map.memcache).await;
+        let child = child.ok_or(Stop::NoMemory)?;
         if let Err(stop) = self.try_break(cpu, ctx).await {
             self.put_page(cpu, child).await;
             return Err(stop);

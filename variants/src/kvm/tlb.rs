@@ -231,10 +231,16 @@ impl Stage2Flush {
         self.exit_vmid_context(cpu, context).await;
     }
 
-    /// `__kvm_tlb_flush_vmid_range`: level unknown. An odd page goes by itself.
+    /// `__kvm_tlb_flush_vmid_range`: level unknown.
     pub(super) async fn flush_vmid_range(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, size: u64) {
+        self.flush_range(cpu, vm, (ipa, size), Ttl::Unknown).await;
+    }
+
+    /// A range; an odd page goes by itself.
+    pub(super) async fn flush_range(&self, cpu: Cpu<'_>, vm: Space, range: (Va, u64), ttl: Ttl) {
+        let (ipa, size) = range;
         if size == PAGE {
-            return self.flush_vmid_ipa(cpu, vm, ipa, Ttl::Unknown).await;
+            return self.flush_vmid_ipa(cpu, vm, ipa, ttl).await;
         }
         let granule = cpu.config().granule;
         let context = self.enter_vmid_context(cpu, vm, BROADCAST).await;
@@ -246,7 +252,7 @@ impl Stage2Flush {
             0,
             num,
             0,
-            Ttl::Unknown,
+            ttl,
         ))
         .await;
         cpu.dsb(Dsb::Ish).await;

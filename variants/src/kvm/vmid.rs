@@ -178,6 +178,11 @@ impl Pins {
 impl Vmids {
     /// `kvm_arm_vmid_alloc_init`.
     pub fn boot(boot: &Boot<'_>, version: Version) -> Vmids {
+        Vmids::boot_for(boot, version, "vmid.id")
+    }
+
+    /// The same for stage 2s that are not one to a VM; what their VMIDs are called.
+    pub fn boot_for(boot: &Boot<'_>, version: Version, id: &'static str) -> Vmids {
         let first = if boot.has(FROM_ZERO.name) { 0 } else { 1 };
         Vmids {
             num_vmids: boot.config().tags as u64,
@@ -188,7 +193,7 @@ impl Vmids {
             reserved_vmids: boot.vars("reserved_vmids", 0),
             cpu_vmid_lock: boot.lock("cpu_vmid_lock"),
             tlb_flush_pending: boot.var("tlb_flush_pending", 0),
-            id: boot.vars("vmid.id", 0),
+            id: boot.vars(id, 0),
             no_xchg: boot.has(NO_XCHG.name),
             always_new: boot.has(ALWAYS_NEW.name),
             first,
@@ -439,6 +444,7 @@ impl Vmids {
             self.__kvm_tlb_flush_local_all(cpu).await;
         }
         self.check(cpu, vmid);
+        // Unnoticed: of shadow stage 2s there are no more than VMIDs, and so no rollovers.
         self.active_vmids[me].write(cpu, vmid).await;
         self.cpu_vmid_lock.unlock(cpu).await;
         if !irqs_were_off {
