@@ -64,6 +64,11 @@ defects! { Deviations:
         "the guest is shown FEAT_BBM level 2, and changes the size of a mapping without a break"
         "derived; KVM hides the feature (ID_AA64MMFR2_EL1.BBM)"
         &[LEFT_BEHIND];
+    /// B-21.
+    vncr_unlocked VNCR_UNLOCKED "B-21"
+        "the software TLB for VNCR_EL2 is made void without mmu_lock before it is filled anew"
+        "d43548f422f2 \"KVM: arm64: nv: Hold mmu_lock when invalidating VNCR SW-TLB before translating\""
+        &[&["allocator-exhaustion"]];
     /// A fault that has walked the guest's tables before.
     overtaken OVERTAKEN "overtaken"
         "a fault maps what it has read in the guest's tables before a TLBI that is done by now"

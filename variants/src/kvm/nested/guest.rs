@@ -216,6 +216,8 @@ impl Guest {
         if old.level == 3 && old.desc.valid() {
             cpu.pte_write(at, Desc::INVALID).await;
             self.flush(cpu, vm, ipa, 3).await;
+            // L1 has had the page in its own tables.
+            self.host.kvm_handle_s1e2_tlbi(cpu).await;
             cpu.free(old.desc.addr()).await;
             done = Done::Yes;
         }

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod guest;
 pub mod shadow;
 pub mod tlbi;
+pub mod vncr;
 
 use crate::pgtable::page_table_ops;
 use crate::{Defect, Source, Variant};
@@ -90,6 +91,7 @@ impl<F: Flavour> Variant for Nested<F> {
         if prev.is_some() {
             self.sched_away(cpu).await;
         }
+        self.l1.host.kvm_handle_vncr_abort(cpu, next).await;
         let vttbr = self.l1.vttbr(cpu, next).await;
         self.l1.host.kvm_vcpu_load(cpu, next, vttbr).await;
         // Of the run loop, where nothing comes between.

@@ -3,6 +3,7 @@
 
 use super::Look;
 use super::defects::Deviations;
+use super::vncr::Vncr;
 use crate::kvm::host::Allocator;
 use crate::kvm::pgtable::Pgtable;
 use crate::kvm::tlb::Stage2Flush;
@@ -39,6 +40,7 @@ pub struct Shadows {
     hw_mmu: [Shared<u64>; 4],
     /// KVM_REQ_NESTED_S2_UNMAP.
     requests: [Shared<u64>; 4],
+    pub(super) vncr: Vncr,
     pub(super) look: Look,
     pub(super) dev: Deviations,
 }
@@ -73,6 +75,7 @@ impl Shadows {
             pending_unmap: boot.vars("nested_mmus.pending_unmap", 0),
             hw_mmu: boot.vars("hw_mmu", 0),
             requests: boot.vars("requests", 0),
+            vncr: Vncr::boot(boot),
             look,
             dev: Deviations::boot(boot),
         }
