@@ -128,6 +128,7 @@ macro_rules! switches {
 switches! {
     OutOfContext "ooc" "a PE at EL2 may begin walks for the EL1&0 context in its registers (Arm errata 1165522, 1319367, 1530923)";
     Ets "ets" "FEAT_ETS2: a translation fault is ordered behind what its access is ordered behind";
+    Lpa2 "lpa2" "FEAT_LPA2: a level hint may say 0, or 1 with 16 KB; without it, that is no hint";
     Inflight "inflight" "a walk outlives the context synchronization that replaced its context, until a DSB of its CPU (Arm ARM R_LFHQG); on RISC-V, a write of satp, until a fence";
     KeepGlobal "keepglobal" "INVLPG leaves global entries while CR4.PCIDE is set (Intel erratum; Linux ce0b15d11ad8)";
     Svvptc "svvptc" "RISC-V: invalid descriptors are not cached (Svvptc)";

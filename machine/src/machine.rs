@@ -351,6 +351,17 @@ impl State {
         })
     }
 
+    /// A descriptor of a table is about to be changed. A table that spaces have shared, and that
+    /// one reference is left of, is from now on that of the space that still has it.
+    pub(crate) fn claim_table(&mut self, pa: u64) {
+        let frame = self.mem.frame(pa);
+        if frame.shared && frame.references == 1 && matches!(frame.usage, Use::Table(_)) {
+            let mut spaces = (0..self.config.spaces).map(Space);
+            let left = spaces.find(|s| self.locate(*s, pa).is_some());
+            self.mem.claim(pa, left.map(|space| self.life(space)));
+        }
+    }
+
     /// Whose context that is.
     pub fn context_owner(&self, ctx: &Context) -> Option<Life> {
         match self.mem.frame(ctx.root()).usage {
@@ -524,7 +535,12 @@ impl State {
     /// The same, to the CPUs of a mask if it is for others too.
     pub(crate) fn send(&mut self, cpu: u8, op: Tlbi, to: u8, site: Site) {
         let granule = self.config.granule;
-        let op = Tlbi { granule, ..op };
+        let lpa2 = self.config.switches.on(Switch::Lpa2);
+        let op = Tlbi {
+            granule,
+            lpa2,
+            ..op
+        };
         // Before an ISB, a write of VTTBR or HCR need not have reached the TLBI yet.
         let vmid = tlbi_vmid(&self.regs(cpu, true));
         self.next_tlbi += 1;

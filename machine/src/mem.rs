@@ -51,7 +51,8 @@ pub struct Frame {
     pub moved: bool,
     /// References to it.
     pub references: u8,
-    /// There has been more than one: spaces besides its owner may map it.
+    /// There has been more than one: spaces besides its owner may map it, or have it as a table
+    /// of theirs. A table is shared until its contents change under its last reference.
     pub shared: bool,
 }
 
@@ -238,6 +239,16 @@ impl Memory {
         frame.references += 1;
         frame.shared = true;
         true
+    }
+
+    /// A table that was shared is one space's alone.
+    pub(crate) fn claim(&mut self, pa: u64, by: Option<Life>) {
+        if let Some(frame) = self.frames.get_mut((pa / PAGE) as usize) {
+            frame.shared = false;
+            if by.is_some() {
+                frame.usage = Use::Table(by);
+            }
+        }
     }
 
     fn assign(&mut self, frame: u16, usage: Use) {

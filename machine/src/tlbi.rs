@@ -205,6 +205,8 @@ pub struct Tlbi {
     /// The granule of the translations that it is for. Software makes the operand for one;
     /// hardware reads it by its own, which the machine puts here.
     pub granule: Granule,
+    /// Hardware has FEAT_LPA2, with which more hints count; the machine says so here.
+    pub lpa2: bool,
 }
 
 /// Bits of an address in units of 4 KB, of a range in units of the granule.
@@ -228,6 +230,7 @@ impl Tlbi {
             kind,
             operand,
             granule: Granule::K4,
+            lpa2: false,
         }
     }
 
@@ -249,6 +252,7 @@ impl Tlbi {
             kind,
             operand: (asid as u64) << 48 | hint << 44 | page & PAGES,
             granule,
+            lpa2: false,
         }
     }
 
@@ -292,6 +296,7 @@ impl Tlbi {
             kind,
             operand,
             granule,
+            lpa2: false,
         }
     }
 
@@ -354,11 +359,11 @@ impl Tlbi {
             return Ttl::Unknown;
         }
         let (hinted, level) = if self.kind.row().range {
-            (true, self.operand >> 37 & 3)
+            (self.operand >> 37 & 3 != 0, self.operand >> 37 & 3)
         } else {
             (self.operand >> 46 & 3 != 0, self.operand >> 44 & 3)
         };
-        if hinted && self.granule.has_blocks_at(level as u8) {
+        if hinted && self.granule.has_blocks_at(level as u8, self.lpa2) {
             Ttl::Level(level as u8)
         } else {
             Ttl::Unknown

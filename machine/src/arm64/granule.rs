@@ -40,11 +40,13 @@ impl Granule {
     }
 
     /// Whether a level may be hinted at: without FEAT_LPA2, there are no blocks at level 0, nor
-    /// with 16 KB at level 1, and the hint is reserved and taken as none.
-    pub fn has_blocks_at(self, level: u8) -> bool {
-        match self {
-            Granule::K4 | Granule::K64 => (1..=3).contains(&level),
-            Granule::K16 => (2..=3).contains(&level),
-        }
+    /// with 16 KB at level 1, and the hint is reserved and taken as none (Arm ARM, C5.5, TTL).
+    pub fn has_blocks_at(self, level: u8, lpa2: bool) -> bool {
+        let first = match self {
+            Granule::K4 => 1 - lpa2 as u8,
+            Granule::K16 => 2 - lpa2 as u8,
+            Granule::K64 => 1,
+        };
+        (first..=3).contains(&level)
     }
 }

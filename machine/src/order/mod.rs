@@ -157,6 +157,7 @@ impl State {
         {
             let (old, new) = (Desc(old), Desc(value));
             self.pte_changes += 1;
+            self.claim_table(pa);
             self.events.push(Event::Pte {
                 cpu,
                 pa,

@@ -3,11 +3,15 @@
 
 use crate::rig::{A, Rig, flush, private};
 use shootdown_machine::arm64::{Desc, Kind, Stage, Tlbi, Ttl};
-use shootdown_machine::{PAGE, Page, Use};
+use shootdown_machine::{Config, PAGE, Page, Switch, Switches, Use};
 
 /// CPU 0 has every mapped page of A cached: those at 0x0 to 0x3000, and the block at 0x4000.
 fn cached() -> Rig {
-    let rig = Rig::new(private());
+    cached_on(private())
+}
+
+fn cached_on(config: Config) -> Rig {
+    let rig = Rig::new(config);
     let table = rig.pte(A, 0x0);
     for i in 2..4 {
         let pa = rig.hardware(|state| {
@@ -47,6 +51,28 @@ fn a_hint_must_be_the_leafs_level() {
     assert_eq!(hinted(0x6000, Ttl::Level(2)), ALL[..4]);
     assert_eq!(hinted(0x6000, Ttl::Unknown), ALL[..4]);
     assert_eq!(hinted(0x6000, Ttl::Level(3)), ALL);
+}
+
+/// B-11: what was no hint is one, of a level that nothing here has.
+#[test]
+fn level_0_is_a_hint_with_lpa2_only() {
+    for (lpa2, want) in [
+        (false, vec![0x0, 0x2000, 0x3000, 0x4000]),
+        (true, ALL.to_vec()),
+    ] {
+        let switches = Switches::default().with(Switch::Lpa2, lpa2);
+        let config = Config {
+            switches,
+            ..private()
+        };
+        let rig = cached_on(config);
+        let op = Tlbi::addr(Kind::Vae1is, 0x1000, 1, Ttl::Level(0));
+        rig.run(flush(rig.cpu(0), op));
+        assert_eq!(rig.leaves(0, Stage::One), want);
+        let range = Tlbi::range(Kind::Rvae1is, 0x0, 0, 3, 1, Ttl::Level(0));
+        rig.run(flush(rig.cpu(0), range));
+        assert_eq!(rig.leaves(0, Stage::One), [0; 0], "a range's 0 is none");
+    }
 }
 
 #[test]

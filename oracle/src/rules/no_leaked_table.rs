@@ -2,7 +2,7 @@
 //! `no-leaked-table`: when a space has ended, its tables must be free, or wait for a grace period or for who has them loaded
 
 use crate::{Breach, Class, Facts, On, Rule};
-use shootdown_machine::{Done, Event, Op, State, Use};
+use shootdown_machine::{Done, Event, Op, Space, State, Use};
 
 /// The rule.
 pub const RULE: Rule = Rule {
@@ -30,11 +30,20 @@ fn check(facts: &Facts, state: &State, event: &Event) -> Option<Breach> {
             running.switching || state.loaded(cpu).is_some_and(|ctx| ctx.root() == pa)
         })
     };
+    // Another space that shares the table frees it.
+    let others = |pa: u64| {
+        let mut spaces = (0..state.config.spaces).map(Space);
+        spaces.any(|s| state.locate(s, pa).is_some())
+    };
     // Nobody else can be working on a space that ends.
     let now = state.life(space);
     let leaked = state.mem.in_use().find(|(pa, usage)| match usage {
         Use::Table(Some(life)) => {
-            life.space == space && life.nth < now.nth && !state.waits_for_grace(*pa) && !lazy(*pa)
+            life.space == space
+                && life.nth < now.nth
+                && !state.waits_for_grace(*pa)
+                && !lazy(*pa)
+                && !others(*pa)
         }
         _ => false,
     });
@@ -92,6 +101,29 @@ mod tests {
     #[test]
     fn bad_root_that_nobody_has_loaded() {
         let broken = stage1(private(), async |s| keep_root(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
+    }
+
+    /// B has A's table too when A ends, or has not.
+    async fn exit_shared(s: &Scene<'_>, shared: bool) {
+        let table = s.c0.pte_read(s.pmd(A, 0x1000)).await;
+        let root = s.oracle(|_, state| state.roots[A.0 as usize]);
+        if shared {
+            s.c0.pte_xchg(s.pmd(B, 0x1000), table).await;
+        }
+        s.begin(s.c0, Op::Exit(A));
+        s.c0.new_root(A).await;
+        s.c0.free(root).await;
+        s.end(s.c0, Op::Exit(A), Done::Yes);
+    }
+
+    #[test]
+    fn good_exit_that_leaves_a_table_to_who_shares_it() {
+        assert_eq!(
+            stage1(private(), async |s| exit_shared(s, true).await),
+            None
+        );
+        let broken = stage1(private(), async |s| exit_shared(s, false).await);
         assert_eq!(broken, Some(RULE.name));
     }
 

@@ -30,6 +30,8 @@ fn check(_: &Facts, state: &State, event: &Event) -> Option<Breach> {
     let guest = stage == Stage::One && state.stage() == Stage::Two;
     let own = match table.usage {
         Use::Page(life, _) => guest && owner == Some(life),
+        // Spaces may have one table together, until one of them has it alone.
+        Use::Table(Some(_)) if table.shared => true,
         usage => usage == Use::Table(owner),
     };
     (!own).then(|| Breach {
@@ -64,6 +66,36 @@ mod tests {
             stage1(private(), async |s| free_table(s, Kind::Vae1is).await),
             None
         );
+    }
+
+    /// B leaves a table that it shares with A, which then changes what is in it.
+    async fn leave_shared_table(s: &Scene<'_>, flushed: bool) {
+        let (ours, theirs) = (s.pmd(A, 0x0), s.pmd(B, 0x0));
+        let table = s.c0.pte_read(ours).await;
+        s.c0.get_page(table.addr()).await;
+        s.c0.pte_xchg(theirs, table).await;
+        s.switch(s.c1, B, 1).await;
+        s.walk(s.c1, 0x2000, None);
+        s.c0.pte_xchg(theirs, Desc::INVALID).await;
+        s.c0.free(table.addr()).await;
+        s.walk(s.c1, 0x2000, None);
+        if flushed {
+            flush(s.c0, by_addr(Kind::Vae1is, 0x0)).await;
+        }
+        s.c0.pte_write(table.addr(), Desc::INVALID).await;
+        s.walk(s.c1, 0x2000, None);
+    }
+
+    #[test]
+    fn good_walks_of_a_shared_table_end_with_the_flush() {
+        let broken = stage1(private(), async |s| leave_shared_table(s, true).await);
+        assert_eq!(broken, None);
+    }
+
+    #[test]
+    fn bad_walk_of_a_table_that_was_shared_and_has_changed() {
+        let broken = stage1(private(), async |s| leave_shared_table(s, false).await);
+        assert_eq!(broken, Some(RULE.name));
     }
 
     #[test]

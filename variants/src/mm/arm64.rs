@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Generic mm code on arm64: the ASID allocator and the flush API (A1).
 
+use super::defects::{self, UNSHARE_LEAF};
 use super::{Gather, Mmu};
-use crate::Source;
 use crate::arm64::context::Asids;
 use crate::arm64::defects::Built;
 use crate::arm64::tlbflush::{Features, Range, TlbFlush};
 use crate::pgtable::Flush;
+use crate::{Defect, Source};
 use shootdown_machine::arm64::Ttl;
 use shootdown_machine::{Boot, Cpu, Dsb, PAGE, Shared, Space, Va, level_size};
 
@@ -15,6 +16,8 @@ use shootdown_machine::{Boot, Cpu, Dsb, PAGE, Shared, Space, Va, level_size};
 pub struct Arm64 {
     asids: Asids,
     flush: TlbFlush,
+    /// B-29-leaf.
+    leaf_only: bool,
 }
 
 impl Arm64 {
@@ -40,15 +43,20 @@ impl Mmu for Arm64 {
         files: "mm/mmu_gather.c, memory.c, rmap.c, mprotect.c, mremap.c, khugepaged.c, gup.c, arch/arm64",
     };
 
+    const DEFECTS: &'static [Defect] = defects::ARM64;
+
     fn boot(boot: &Boot<'_>, _: [Shared<u64>; 8]) -> Self {
         let built = Built::of(boot, &[]);
         let asids = Asids::boot(boot, false, false, built);
         let features = Features {
             kpti: false,
-            tlb_range: false,
+            tlb_range: true,
         };
-        let flush = TlbFlush::new(boot, asids.context_id, features, built);
-        Arm64 { asids, flush }
+        Arm64 {
+            flush: TlbFlush::new(boot, asids.context_id, features, built),
+            leaf_only: boot.has(UNSHARE_LEAF.name),
+            asids,
+        }
     }
 
     async fn switch_mm(&self, cpu: Cpu<'_>, _: Option<Space>, next: Space, pgd: u64) {
@@ -81,14 +89,15 @@ impl Mmu for Arm64 {
     }
 
     async fn tlb_flush(&self, cpu: Cpu<'_>, tlb: &Gather) {
+        let last_level = !(tlb.freed_tables || (tlb.unshared_tables && !self.leaf_only));
         if tlb.fullmm {
             // A dead ASID is not handed out again without a flush: only walk caches matter.
-            if tlb.freed_tables {
+            if !last_level {
                 self.flush_tlb_mm(cpu, tlb.mm).await;
             }
             return;
         }
-        let how = (tlb.level(), !tlb.freed_tables);
+        let how = (tlb.level(), last_level);
         self.range(cpu, tlb.mm, tlb.start, tlb.end, how).await;
     }
 

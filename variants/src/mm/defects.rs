@@ -25,6 +25,14 @@ pub const MOVE: Defect = Defect {
     breaks: &[STALE],
 };
 
+/// B-22b: the table that is to be moved is gone.
+pub const RETRACTED: Defect = Defect {
+    name: "B-22b",
+    about: "mremap moves what was a table before it took the rmap locks",
+    source: "6fa1066fc5d0 \"mm/mremap: fix move_normal_pmd/retract_page_tables race\", CVE-2024-50066",
+    breaks: &[FREED],
+};
+
 /// B-23: a driver finds no area left, and takes its page back.
 pub const PFNMAP: Defect = Defect {
     name: "B-23",
@@ -129,9 +137,37 @@ pub const BATCH_LATE: Defect = Defect {
     breaks: &[STALE],
 };
 
+/// B-29: what a table mapped that others still have.
+pub const UNSHARE: Defect = Defect {
+    name: "B-29",
+    about: "leaving a table that mms share records nothing to be flushed",
+    source: "a4a118f2eead \"hugetlbfs: flush TLBs correctly after huge_pmd_unshare\", CVE-2021-4002",
+    breaks: &[STALE, FREED],
+};
+
+/// B-29, the second part: lockless walkers of a table that is another mm's now.
+pub const UNSHARE_GUP: Defect = Defect {
+    name: "B-29-gup",
+    about: "the last but one to leave a shared table does not wait for lockless walkers",
+    source: "1013af4f585f \"mm/hugetlb: fix huge_pmd_unshare() vs GUP-fast race\", CVE-2025-38085",
+    breaks: &[FREED],
+};
+
+/// B-29, the third part, of arm64: the same for walk caches.
+pub const UNSHARE_LEAF: Defect = Defect {
+    name: "B-29-leaf",
+    about: "leaving a shared table flushes leaves only, and walk caches still point to it",
+    source: "c2ff4764e03e \"arm64: tlb: Flush walk cache when unsharing PMD tables\"",
+    breaks: &[STALE, FREED],
+};
+
+/// All of them but one that is arm64's own.
+pub const ALL: &[Defect] = ARM64.split_at(ARM64.len() - 1).0;
+
 /// All of them.
-pub const ALL: &[Defect] = &[
+pub const ARM64: &[Defect] = &[
     MOVE,
+    RETRACTED,
     PFNMAP,
     PFNMAP_FIRST,
     BATCHED,
@@ -145,4 +181,7 @@ pub const ALL: &[Defect] = &[
     WP_COPY,
     FORK,
     BATCH_LATE,
+    UNSHARE,
+    UNSHARE_GUP,
+    UNSHARE_LEAF,
 ];

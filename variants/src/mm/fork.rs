@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `fork`: `dup_mmap` (mm/mmap.c) and `copy_page_range` (mm/memory.c).
 
+use super::hugetlb::is_vm_hugetlb_page;
 use super::{Mm, Mmu, defects};
 use shootdown_machine::arm64::Desc;
 use shootdown_machine::{Cpu, Done, PAGE, PAGES, SLOTS, Space, Va, level_size};
@@ -46,6 +47,9 @@ impl<A: Mmu> Mm<A> {
     }
 
     async fn copy_pmd(&self, cpu: Cpu<'_>, mm: Space, child: Space, va: Va) -> Result<(), Done> {
+        if is_vm_hugetlb_page(va) {
+            return self.copy_hugetlb_page_range(cpu, mm, child).await;
+        }
         let Some(pmd) = self.pmd_offset(cpu, mm, va).await else {
             return Ok(());
         };
@@ -72,14 +76,21 @@ impl<A: Mmu> Mm<A> {
             return Ok(());
         }
         self.pte_alloc(cpu, child, va).await?;
-        self.copy_pte_range(cpu, mm, child, va).await;
-        Ok(())
+        self.copy_pte_range(cpu, mm, child, va).await
     }
 
-    async fn copy_pte_range(&self, cpu: Cpu<'_>, mm: Space, child: Space, va: Va) {
+    async fn copy_pte_range(
+        &self,
+        cpu: Cpu<'_>,
+        mm: Space,
+        child: Space,
+        va: Va,
+    ) -> Result<(), Done> {
         let Some(src) = self.pte_offset_map_lock(cpu, mm, va).await else {
-            return;
+            return Ok(());
         };
+        // ENOMEM, if the child's table was retracted already.
+        let mut done = Err(Done::No);
         if let Some(dst) = self.pte_offset_map_lock(cpu, child, va).await {
             for i in 0..SLOTS as u64 {
                 let (src, dst) = (src + i * 8, dst + i * 8);
@@ -88,8 +99,10 @@ impl<A: Mmu> Mm<A> {
                 }
             }
             self.ptl(child, va).unlock(cpu).await;
+            done = Ok(());
         }
         self.ptl(mm, va).unlock(cpu).await;
+        done
     }
 
     async fn copy_present_pte(&self, cpu: Cpu<'_>, src: u64, dst: u64) {

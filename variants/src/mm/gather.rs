@@ -25,6 +25,10 @@ pub struct Gather {
     pub cleared_pmds: bool,
     /// Tables were unlinked.
     pub freed_tables: bool,
+    /// Tables were unlinked that other mms share.
+    pub unshared_tables: bool,
+    /// One mm is left of those that shared one of them.
+    pub fully_unshared_tables: bool,
     /// It is about all of the mm.
     pub fullmm: bool,
     /// Of the areas at hand, one is a driver's.
@@ -43,6 +47,7 @@ impl Gather {
         self.start = Va::MAX;
         self.end = if whole { Va::MAX } else { 0 };
         self.freed_tables = false;
+        self.unshared_tables = false;
         self.cleared_ptes = false;
         self.cleared_pmds = false;
     }
@@ -71,6 +76,13 @@ impl Gather {
         self.cleared_pmds = true;
         self.freed_tables = true;
         self.table = table;
+    }
+
+    /// `tlb_unshare_pmd_ptdesc`: all that the table maps.
+    pub fn pmd_table(&mut self, va: Va) {
+        self.entry(va / level_size(2) * level_size(2), 3);
+        self.end = self.end.max(self.start + level_size(2));
+        self.unshared_tables = true;
     }
 
     /// The level of the entries that were changed, if they are all of one (`tlb_get_level`).
@@ -118,6 +130,8 @@ impl<A: Mmu> Mm<A> {
             cleared_ptes: false,
             cleared_pmds: false,
             freed_tables: false,
+            unshared_tables: false,
+            fully_unshared_tables: false,
             fullmm: false,
             vma_pfn: false,
             va,
@@ -132,7 +146,8 @@ impl<A: Mmu> Mm<A> {
 
     /// `tlb_flush_mmu_tlbonly`.
     pub(super) async fn tlb_flush_mmu_tlbonly(&self, cpu: Cpu<'_>, tlb: &mut Gather) {
-        if !(tlb.freed_tables || tlb.cleared_ptes || tlb.cleared_pmds) {
+        let tables = tlb.freed_tables || tlb.unshared_tables;
+        if !(tables || tlb.cleared_ptes || tlb.cleared_pmds) {
             return;
         }
         self.arch.tlb_flush(cpu, tlb).await;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `gup_fast` (mm/gup.c): a walk in software, without a lock.
 
+use super::hugetlb::is_vm_hugetlb_page;
 use super::{GOAL_CHANGED, Mm, Mmu};
 use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::{Cpu, Done, Event, PAGE, Space, Va, level_size, slot_pa};
@@ -32,7 +33,7 @@ impl<A: Mmu> Mm<A> {
             let desc = self.walk_read(cpu, mm, va, level, at).await;
             if let Some(leaf) = self.ptes.mapped(level, desc) {
                 let pa = (leaf.pa + va % level_size(level)) & !(PAGE - 1);
-                return self.try_grab(cpu, (at, desc), above, pa).await;
+                return self.try_grab(cpu, va, (at, desc), above, pa).await;
             }
             above = (at, desc);
             table = self.ptes.table_at(level, desc)?;
@@ -44,6 +45,7 @@ impl<A: Mmu> Mm<A> {
     async fn try_grab(
         &self,
         cpu: Cpu<'_>,
+        va: Va,
         entry: (u64, Desc),
         above: (u64, Desc),
         pa: u64,
@@ -52,7 +54,8 @@ impl<A: Mmu> Mm<A> {
             return None;
         }
         let mut same = cpu.pte_read(entry.0).await == entry.1;
-        if above.0 != 0 {
+        // gup_fast_pmd_leaf looks at its own entry only.
+        if above.0 != 0 && !is_vm_hugetlb_page(va) {
             same &= cpu.pte_read(above.0).await == above.1;
         }
         if !same {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Blocks: split and collapse (mm/huge_memory.c, mm/khugepaged.c).
 
+use super::hugetlb::is_vm_hugetlb_page;
 use super::tables::frame;
-use super::{Mm, Mmu, SYNC, defects};
+use super::{GOAL_RETRACTED, Mm, Mmu, SYNC, defects};
 use shootdown_machine::arm64::Desc;
 use shootdown_machine::{Cpu, Done, PAGE, Page, Ram, SLOTS, Space, Va, level_size};
 
@@ -56,12 +57,42 @@ impl<A: Mmu> Mm<A> {
     /// `collapse_huge_page`, or in place where the pages are still those of one block.
     pub async fn collapse(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
         let rmap = self.rmap_lock[mm.0 as usize];
+        // Unnoticed: the lock of the level-2 entry keeps whoever moves the table out as well.
+        rmap.lock(cpu).await;
+        self.retract_page_tables(cpu, mm, va).await;
+        rmap.unlock(cpu).await;
         self.mmap_write_lock(cpu, mm).await;
         rmap.lock(cpu).await;
         let done = self.collapse_huge_page(cpu, mm, va, page).await;
         rmap.unlock(cpu).await;
         self.mmap_write_unlock(cpu, mm).await;
         done.unwrap_or_else(|e| e)
+    }
+
+    /// `retract_page_tables` of a file whose pages are in a block now, and mapped nowhere any more:
+    /// the table goes, under the rmap lock alone.
+    async fn retract_page_tables(&self, cpu: Cpu<'_>, mm: Space, va: Va) {
+        let first = va / level_size(2) * level_size(2);
+        let Some(pmd) = self.pmd_offset(cpu, mm, va).await else {
+            return;
+        };
+        let lock = self.pmd_lock[mm.0 as usize];
+        // Unnoticed: whoever moves the table has the rmap lock, too.
+        lock.lock(cpu).await;
+        if !is_vm_hugetlb_page(va)
+            && let Some(pte) = self.pte_offset_map_lock(cpu, mm, first).await
+        {
+            if self.is_empty_table(cpu, pte).await {
+                cpu.goal(GOAL_RETRACTED);
+                cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
+                self.arch
+                    .flush_tlb_range(cpu, mm, first, first + level_size(2), true)
+                    .await;
+                cpu.tlb_remove_table(pte).await; // pte_free_defer
+            }
+            self.ptl(mm, va).unlock(cpu).await;
+        }
+        lock.unlock(cpu).await;
     }
 
     async fn collapse_huge_page(
@@ -93,7 +124,9 @@ impl<A: Mmu> Mm<A> {
             .flush_tlb_range(cpu, mm, first, first + level_size(2), true)
             .await;
         lock.unlock(cpu).await;
-        self.tlb_remove_table_sync_one(cpu).await;
+        if !self.built.with(&defects::NO_IPI) {
+            self.tlb_remove_table_sync_one(cpu).await;
+        }
         let mut writable = granted;
         let mut counted = true;
         for (pa, pte) in &ptes {
@@ -155,10 +188,7 @@ impl<A: Mmu> Mm<A> {
 
     /// `tlb_remove_table_sync_one`: every CPU has interrupts unmasked once, and so is in no
     /// lockless walk that began before.
-    async fn tlb_remove_table_sync_one(&self, cpu: Cpu<'_>) {
-        if self.built.with(&defects::NO_IPI) {
-            return;
-        }
+    pub(super) async fn tlb_remove_table_sync_one(&self, cpu: Cpu<'_>) {
         for other in (0..cpu.config().cpus).filter(|other| *other != cpu.id()) {
             cpu.send_ipi(other, SYNC).await;
         }

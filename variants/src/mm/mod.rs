@@ -7,7 +7,8 @@
 //! and none for reclaim and lockless walkers. Flushes are put off.
 //!
 //! What is mapped where: the page at address 0 is a file's in spaces A, C, E and G, and a
-//! driver's (VM_PFNMAP) in the others. All other pages are anonymous.
+//! driver's (VM_PFNMAP) in the others. The page at 0xc000 is that of a hugetlb file, and a child
+//! shares the table that maps it; nothing else can be mapped there. All other pages are anonymous.
 
 pub mod arm64;
 pub mod defects;
@@ -16,6 +17,7 @@ mod fork;
 mod gather;
 mod gup;
 mod huge;
+mod hugetlb;
 mod kernel;
 mod mremap;
 mod ops;
@@ -40,6 +42,10 @@ const GOAL_REUSE: &str = "a write fault makes a page writable";
 const GOAL_NO_AREA: &str = "a driver finds no area of its page";
 const GOAL_FREED_TABLE: &str = "a table is freed with its last page";
 const GOAL_TABLE_MOVED: &str = "a table moves";
+const GOAL_RETRACTED: &str = "an empty table is retracted";
+const GOAL_SHARED: &str = "a table is shared with a child";
+const GOAL_UNSHARED: &str = "one of several leaves a shared table";
+const GOAL_LAST: &str = "the last but one leaves a shared table";
 const GOAL_CHANGED: &str = "a lockless walker finds the entry changed";
 
 /// Places worth reaching.
@@ -52,6 +58,10 @@ pub const GOALS: &[&str] = &[
     GOAL_NO_AREA,
     GOAL_FREED_TABLE,
     GOAL_TABLE_MOVED,
+    GOAL_RETRACTED,
+    GOAL_SHARED,
+    GOAL_UNSHARED,
+    GOAL_LAST,
     GOAL_CHANGED,
 ];
 
@@ -135,6 +145,8 @@ pub struct Mm<A> {
     /// What keeps areas and pages in the reverse map: `i_mmap_rwsem`, the lock of the anon_vma,
     /// and the lock of the folio.
     rmap_lock: [Lock; 8],
+    /// `i_mmap_rwsem` of hugetlb files.
+    i_mmap: Lock,
     /// The page that the file or the driver of address 0 has, and whether its area is in the
     /// reverse map (for a file's page: whether it counts as mapped).
     page_of: [Shared<u64>; 8],
@@ -165,6 +177,7 @@ impl<A: Mmu> Mm<A> {
             ptl: boot.locks("ptl"),
             pmd_lock: boot.locks("page_table_lock"),
             rmap_lock: boot.locks("rmap_lock"),
+            i_mmap: boot.lock("i_mmap_rwsem"),
             page_of: [pgd[0]; 8],
             tlb_flush_pending: boot.vars("tlb_flush_pending", 0),
             tlb_flush_batched: boot.vars("tlb_flush_batched", 0),

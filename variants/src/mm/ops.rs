@@ -2,6 +2,7 @@
 //! Mapping, unmapping and protecting (mm/memory.c, mm/mprotect.c, mm/vma.c).
 
 use super::gather::Gather;
+use super::hugetlb::{self, is_vm_hugetlb_page};
 use super::tables::{frame, slot};
 use super::{GOAL_FREED_TABLE, Kind, MAPPED, Mm, Mmu, defects};
 use shootdown_machine::arm64::Desc;
@@ -10,22 +11,34 @@ use shootdown_machine::{Cpu, Done, PAGE, Page, Prot, SLOTS, Space, Va, slot_pa};
 impl<A: Mmu> Mm<A> {
     /// `mmap` with MAP_POPULATE.
     pub async fn map(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
+        if is_vm_hugetlb_page(va) && va != hugetlb::AREA {
+            return Done::No;
+        }
         self.mmap_write_lock(cpu, mm).await;
-        let done = match self.pte_alloc(cpu, mm, va).await {
-            Ok(()) => self.map_page(cpu, mm, va, page).await,
-            Err(done) => done,
+        // The fault is taken again if the table was retracted meanwhile.
+        let done = loop {
+            match self.pte_alloc(cpu, mm, va).await {
+                Ok(()) => {
+                    if let Some(done) = self.map_page(cpu, mm, va, page).await {
+                        break done;
+                    }
+                }
+                Err(done) => break done,
+            }
         };
         self.mmap_write_unlock(cpu, mm).await;
         done
     }
 
-    async fn map_page(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
+    /// `None`: there is no table any more.
+    async fn map_page(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Option<Done> {
         let rmap = self.rmap_lock[mm.0 as usize];
         if va == 0 {
             rmap.lock(cpu).await;
         }
-        let mut done = Done::No;
+        let mut done = None;
         if let Some(pte) = self.pte_offset_map_lock(cpu, mm, va).await {
+            done = Some(Done::No);
             if cpu.pte_read(pte).await == Desc::INVALID {
                 done = match frame(cpu.alloc_page(mm, page).await) {
                     Ok(pa) => {
@@ -33,9 +46,9 @@ impl<A: Mmu> Mm<A> {
                         if va == 0 {
                             self.adopt(cpu, mm, pa).await;
                         }
-                        Done::Yes
+                        Some(Done::Yes)
                     }
-                    Err(done) => done,
+                    Err(done) => Some(done),
                 };
             }
             self.ptl(mm, va).unlock(cpu).await;
@@ -58,6 +71,9 @@ impl<A: Mmu> Mm<A> {
     /// `zap_pte_range`. Whether there was something.
     pub(super) async fn zap_pte_range(&self, cpu: Cpu<'_>, tlb: &mut Gather, va: Va) -> bool {
         let mm = tlb.mm;
+        if is_vm_hugetlb_page(va) {
+            return self.unmap_hugepage_range(cpu, tlb, va).await;
+        }
         let Some(pte) = self.pte_offset_map_lock(cpu, mm, va).await else {
             return false;
         };
@@ -143,11 +159,9 @@ impl<A: Mmu> Mm<A> {
             return;
         };
         let table = pte & !(PAGE - 1);
-        let mut empty = true;
-        for i in 0..SLOTS as u64 {
-            empty &= cpu.pte_read(table + i * 8).await == Desc::INVALID;
-        }
-        if empty && let Some(pmd) = self.pmd_offset(cpu, mm, va).await {
+        if self.is_empty_table(cpu, table).await
+            && let Some(pmd) = self.pmd_offset(cpu, mm, va).await
+        {
             cpu.goal(GOAL_FREED_TABLE);
             cpu.pte_write(pmd, Desc::INVALID).await;
             tlb.pte_table(va, table);
@@ -244,6 +258,9 @@ impl<A: Mmu> Mm<A> {
         writable: bool,
     ) -> Option<Done> {
         let mm = tlb.mm;
+        if is_vm_hugetlb_page(va) {
+            return Some(self.hugetlb_change_protection(cpu, tlb, va, writable).await);
+        }
         let pte = self.pte_offset_map_lock(cpu, mm, va).await?;
         self.flush_tlb_batched_pending(cpu, mm).await;
         let mut done = Done::No;
@@ -272,7 +289,7 @@ impl<A: Mmu> Mm<A> {
 
     /// `task_numa_work`: `change_prot_numa`. Pages of files and drivers are left alone.
     pub async fn hint(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
-        if va == 0 {
+        if va == 0 || is_vm_hugetlb_page(va) {
             return Done::No;
         }
         self.mmap_read_lock(cpu, mm).await;
@@ -301,6 +318,7 @@ impl<A: Mmu> Mm<A> {
         self.mmap_write_lock(cpu, mm).await;
         let mut tlb = self.tlb_gather_mmu(cpu, mm, 0).await;
         tlb.fullmm = true;
+        self.zap_pte_range(cpu, &mut tlb, hugetlb::AREA).await;
         tlb.freed_tables = true;
         let root = self.pgd(cpu, mm).await;
         let mut unlinked = [Desc::INVALID; SLOTS];

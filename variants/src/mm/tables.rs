@@ -153,6 +153,15 @@ impl<A: Mmu> Mm<A> {
         made
     }
 
+    /// Whether a table of the last level maps nothing; under its lock.
+    pub(super) async fn is_empty_table(&self, cpu: Cpu<'_>, table: u64) -> bool {
+        let mut empty = true;
+        for i in 0..SLOTS as u64 {
+            empty &= cpu.pte_read(table + i * 8).await == Desc::INVALID;
+        }
+        empty
+    }
+
     /// `pte_offset_map_lock`: takes the page-table lock and gives where the entry lies; `None`:
     /// there is no table, and no lock was taken.
     pub(super) async fn pte_offset_map_lock(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Option<u64> {

@@ -126,12 +126,38 @@ impl Local {
     }
 }
 
-const BYTES: u64 = GROUP as u64 * PAGE;
+pub(crate) const BYTES: u64 = GROUP as u64 * PAGE;
 
 /// Of a group's page: the address of the first, and where its descriptor lies.
-fn first(va: Va, pte: u64) -> (Va, u64) {
+pub(crate) fn first(va: Va, pte: u64) -> (Va, u64) {
     let back = va % BYTES;
     (va - back, pte - back / PAGE * 8)
+}
+
+/// A block becomes a table of contiguous pages; under the tables' lock.
+pub(crate) async fn split_locked(
+    tables: &PageTables<TlbFlush>,
+    cpu: Cpu<'_>,
+    mm: Space,
+    va: Va,
+) -> Done {
+    let Some((pmd, 2, block)) = tables.lookup(cpu, mm, va).await else {
+        return Done::No;
+    };
+    let table = cpu.alloc_table(mm).await;
+    if table == 0 {
+        return Done::Exhausted;
+    }
+    cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
+    tables.flush.leaf(cpu, mm, va, 2).await;
+    let writable = block.writable(Stage::One);
+    for i in 0..SLOTS as u64 {
+        let page = Desc::leaf(Stage::One, 3, block.addr() + i * PAGE, writable);
+        let page = page.with_contiguous(true);
+        cpu.pte_write(table + i * 8, page).await;
+    }
+    tables.set_desc(cpu, pmd, Desc::table(table)).await;
+    Done::Yes
 }
 
 impl Contpte {
@@ -248,26 +274,6 @@ impl Contpte {
             }
             old = was;
         }
-    }
-
-    async fn split_locked(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
-        let Some((pmd, 2, block)) = self.tables.lookup(cpu, mm, va).await else {
-            return Done::No;
-        };
-        let table = cpu.alloc_table(mm).await;
-        if table == 0 {
-            return Done::Exhausted;
-        }
-        cpu.pte_xchg_relaxed(pmd, Desc::INVALID).await;
-        self.tables.flush.leaf(cpu, mm, va, 2).await;
-        let writable = block.writable(Stage::One);
-        for i in 0..SLOTS as u64 {
-            let page = Desc::leaf(Stage::One, 3, block.addr() + i * PAGE, writable);
-            let page = page.with_contiguous(true);
-            cpu.pte_write(table + i * 8, page).await;
-        }
-        self.tables.set_desc(cpu, pmd, Desc::table(table)).await;
-        Done::Yes
     }
 
     async fn remap_locked(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
@@ -393,7 +399,7 @@ impl Tables for Contpte {
     async fn split(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
         let lock = self.tables.lock(mm);
         lock.lock(cpu).await;
-        let done = self.split_locked(cpu, mm, va).await;
+        let done = split_locked(&self.tables, cpu, mm, va).await;
         lock.unlock(cpu).await;
         done
     }
