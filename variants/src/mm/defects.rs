@@ -164,6 +164,11 @@ pub const UNSHARE_LEAF: Defect = Defect {
 /// All of them but one that is arm64's own.
 pub const ALL: &[Defect] = ARM64.split_at(ARM64.len() - 1).0;
 
+/// Those of x86. Where a flush is an IPI, B-31 and B-29-gup are no defects.
+pub const X86: &[Defect] = &[
+    MOVE, RETRACTED, PFNMAP, BATCHED, NUMA, DIRTY, NESTED, WP_COPY, FORK, BATCH_LATE, UNSHARE,
+];
+
 /// All of them.
 pub const ARM64: &[Defect] = &[
     MOVE,

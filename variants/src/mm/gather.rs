@@ -172,12 +172,21 @@ impl<A: Mmu> Mm<A> {
         }
         self.tlb_flush_mmu_tlbonly(cpu, tlb).await;
         if tlb.table != 0 {
-            cpu.tlb_remove_table(tlb.table).await;
+            self.tlb_remove_table(cpu, tlb.table).await;
         }
         for pa in &tlb.pages[..tlb.nr] {
             cpu.free(*pa).await;
         }
         self.dec_tlb_flush_pending(cpu, tlb.mm).await;
+    }
+
+    /// `tlb_remove_table`, once the flush is complete.
+    pub(super) async fn tlb_remove_table(&self, cpu: Cpu<'_>, table: u64) {
+        if A::RCU_TABLE_FREE {
+            cpu.tlb_remove_table(table).await;
+        } else {
+            cpu.free(table).await;
+        }
     }
 
     /// `set_tlb_ubc_flush_pending`: the page of an entry that was just cleared is flushed at the

@@ -12,6 +12,9 @@ impl<A: Mmu> Mm<A> {
         if va == 0 {
             return Done::No; // pte_special; and the file's page is not pinned while it is written
         }
+        if !self.arch.current_mm(cpu, mm).await {
+            return Done::No;
+        }
         cpu.local_irq_save().await;
         let page = self.gup_pgd_range(cpu, mm, va).await;
         cpu.local_irq_enable().await;

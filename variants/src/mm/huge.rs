@@ -88,7 +88,7 @@ impl<A: Mmu> Mm<A> {
                 self.arch
                     .flush_tlb_range(cpu, mm, first, first + level_size(2), true)
                     .await;
-                cpu.tlb_remove_table(pte).await; // pte_free_defer
+                self.tlb_remove_table(cpu, pte).await; // pte_free_defer
             }
             self.ptl(mm, va).unlock(cpu).await;
         }
@@ -189,6 +189,9 @@ impl<A: Mmu> Mm<A> {
     /// `tlb_remove_table_sync_one`: every CPU has interrupts unmasked once, and so is in no
     /// lockless walk that began before.
     pub(super) async fn tlb_remove_table_sync_one(&self, cpu: Cpu<'_>) {
+        if !A::RCU_TABLE_FREE {
+            return; // the flush has done that
+        }
         for other in (0..cpu.config().cpus).filter(|other| *other != cpu.id()) {
             cpu.send_ipi(other, SYNC).await;
         }

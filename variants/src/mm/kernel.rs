@@ -3,7 +3,7 @@
 
 use super::{Fault, GOALS, Mm, Mmu, SYNC};
 use crate::pgtable::page_table_ops;
-use crate::{Defect, Source, Variant};
+use crate::{Defect, Source, Tagging, Variant};
 use shootdown_machine::{Access, Boot, Config, Cpu, Done, OpKind, Outcome, Page, Prot, Space, Va};
 
 /// The variant.
@@ -18,6 +18,7 @@ impl<A: Mmu> Variant for Kernel<A> {
     const SOURCE: Source = A::SOURCE;
     const DEFECTS: &'static [Defect] = A::DEFECTS;
     const GOALS: &'static [&'static str] = GOALS;
+    const TAGGING: Tagging = A::TAGGING;
     const FAULTS_MAP: bool = true;
     const OPS: &'static [OpKind] = &[
         OpKind::Switch,

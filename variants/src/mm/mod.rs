@@ -24,13 +24,14 @@ mod ops;
 mod pte;
 mod rmap;
 mod tables;
+pub mod x86;
 
 pub use fault::Fault;
 pub use gather::Gather;
 pub use kernel::Kernel;
 
 use crate::arm64::defects::Built;
-use crate::{Defect, Source};
+use crate::{Defect, Source, Tagging};
 use pte::Ptes;
 use shootdown_machine::{Boot, Config, Cpu, Lock, Shared, Space, Va};
 
@@ -89,6 +90,11 @@ pub trait Mmu: Sized + 'static {
     const SOURCE: Source;
     /// See [`Variant`](crate::Variant).
     const DEFECTS: &'static [Defect] = defects::ALL;
+    /// See [`Variant`](crate::Variant).
+    const TAGGING: Tagging = Tagging::Global;
+    /// CONFIG_MMU_GATHER_RCU_TABLE_FREE: a flush does not wait for lockless walkers, so that who
+    /// frees a table must.
+    const RCU_TABLE_FREE: bool = true;
 
     /// The machine it needs.
     fn machine(config: Config) -> Config {
@@ -103,6 +109,11 @@ pub trait Mmu: Sized + 'static {
     async fn switch_to_init_mm(&self, cpu: Cpu<'_>, prev: Space);
     /// `mmdrop` of an mm whose tables are gone, and `init_new_context` of the next.
     async fn destroy_context(&self, cpu: Cpu<'_>, mm: Space);
+
+    /// Whether the task of this CPU may walk an mm without a lock: any may, or only its own.
+    async fn current_mm(&self, _cpu: Cpu<'_>, _mm: Space) -> bool {
+        true
+    }
 
     /// `flush_tlb_page`.
     async fn flush_tlb_page(&self, cpu: Cpu<'_>, mm: Space, va: Va);

@@ -337,7 +337,7 @@ impl<A: Mmu> Mm<A> {
         self.page_of[mm.0 as usize].write(cpu, 0).await;
         let new = cpu.new_root(mm).await;
         self.pgd[mm.0 as usize].write(cpu, new).await;
-        cpu.tlb_remove_table(root).await;
+        self.tlb_remove_table(cpu, root).await;
         self.tlb_finish_mmu(cpu, &mut tlb).await;
         self.mmap_write_unlock(cpu, mm).await;
         if new == 0 { Done::Exhausted } else { Done::Yes }
@@ -354,7 +354,7 @@ impl<A: Mmu> Mm<A> {
                 let child = cpu.pte_read(table + i * 8).await;
                 Box::pin(self.free_below(cpu, child, level + 1)).await;
             }
-            cpu.tlb_remove_table(table).await;
+            self.tlb_remove_table(cpu, table).await;
         }
     }
 }

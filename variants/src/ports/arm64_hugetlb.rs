@@ -13,7 +13,7 @@ use crate::pgtable::PageTables;
 use crate::{Defect, Source};
 use shootdown_machine::arm64::{Desc, Stage, Ttl};
 use shootdown_machine::{
-    Access, Boot, Config, Cpu, Done, GROUP, OpKind, Outcome, PAGE, Page, Prot, Shared, Space,
+    Access, Boot, Config, Cpu, Done, GROUP, Lock, OpKind, Outcome, PAGE, Page, Prot, Shared, Space,
     Switch, Va,
 };
 
@@ -36,6 +36,8 @@ const GOAL_BROKEN: &str = "a contiguous page is broken up";
 #[derive(Debug)]
 pub struct Hugetlb {
     tables: PageTables<TlbFlush>,
+    /// `hugetlb_vma_lock`: pages stay of the size that they are found to be.
+    vma_lock: [Lock; 8],
     level_0: bool,
 }
 
@@ -116,6 +118,7 @@ impl Tables for Hugetlb {
         let flush = |_| TlbFlush::new(boot, context_id, features, Built::of(boot, &[]));
         Hugetlb {
             tables: PageTables::boot(boot, Stage::One, "mmap_lock", flush),
+            vma_lock: boot.locks("vma_lock"),
             level_0: boot.has(LEVEL_0.name),
         }
     }
@@ -129,29 +132,43 @@ impl Tables for Hugetlb {
     }
 
     async fn unmap(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
+        let lock = self.vma_lock[mm.0 as usize];
+        lock.lock(cpu).await;
         self.break_up(cpu, mm, va, None).await;
-        self.tables.unmap(cpu, mm, va).await
+        let done = self.tables.unmap(cpu, mm, va).await;
+        lock.unlock(cpu).await;
+        done
     }
 
     async fn protect(&self, cpu: Cpu<'_>, mm: Space, va: Va, prot: Prot) -> Done {
+        let lock = self.vma_lock[mm.0 as usize];
+        lock.lock(cpu).await;
         let writable = Some(prot == Prot::Rw);
-        if let Some(done) = self.break_up(cpu, mm, va, writable).await {
-            return done;
-        }
-        self.tables.protect(cpu, mm, va, prot).await
+        let done = match self.break_up(cpu, mm, va, writable).await {
+            Some(done) => done,
+            None => self.tables.protect(cpu, mm, va, prot).await,
+        };
+        lock.unlock(cpu).await;
+        done
     }
 
     async fn remap(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
+        let lock = self.vma_lock[mm.0 as usize];
+        lock.lock(cpu).await;
         self.break_up(cpu, mm, va, None).await;
-        self.tables.remap(cpu, mm, va, page).await
+        let done = self.tables.remap(cpu, mm, va, page).await;
+        lock.unlock(cpu).await;
+        done
     }
 
     /// The pages are adjacent, and written as groups (`set_huge_pte_at`).
     async fn split(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
-        let lock = self.tables.lock(mm);
+        let (vma, lock) = (self.vma_lock[mm.0 as usize], self.tables.lock(mm));
+        vma.lock(cpu).await;
         lock.lock(cpu).await;
         let done = split_locked(&self.tables, cpu, mm, va).await;
         lock.unlock(cpu).await;
+        vma.unlock(cpu).await;
         done
     }
 

@@ -4,7 +4,9 @@
 use crate::riscv::context::{self, CLEAR_PREV, MASK_LATE, STALE_MASK};
 use crate::riscv::mm::{self, Flavour, Mms, OFFLINE};
 use crate::pgtable::FLUSH_FIRST;
-use crate::riscv::tlbflush::{ASID_FIRST, BY_ADDRESS, MASK_FIRST, NO_SPURIOUS};
+use crate::riscv::tlbflush::{
+    self, ASID_FIRST, BATCH_OFFLINE, BATCHED, BY_ADDRESS, MASK_FIRST, NO_SPURIOUS,
+};
 use crate::{Defect, Source};
 
 /// Mainline, on harts with enough ASIDs.
@@ -19,14 +21,14 @@ impl Flavour for Mainline {
         files: "arch/riscv/mm/context.c, arch/riscv/mm/tlbflush.c",
     };
     const DEFECTS: &'static [Defect] = &[
-        CLEAR_PREV, STALE_MASK, OFFLINE, NO_SPURIOUS, FLUSH_FIRST, MASK_FIRST, ASID_FIRST, MASK_LATE,  BY_ADDRESS,
+        CLEAR_PREV, STALE_MASK, OFFLINE, NO_SPURIOUS, FLUSH_FIRST, MASK_FIRST, ASID_FIRST, MASK_LATE, BY_ADDRESS, BATCH_OFFLINE, BATCHED,
     ];
     const GOALS: &'static [&'static str] = GOALS;
 }
 
 const GOALS: &[&str] = &{
     let (a, b) = (context::GOALS, mm::GOALS);
-    [a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2]]
+    [a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], tlbflush::GOAL_BATCHED]
 };
 
 /// The variant.

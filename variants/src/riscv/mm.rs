@@ -55,6 +55,7 @@ pub const OPS: &[OpKind] = &[
     OpKind::Collapse,
     OpKind::Touch,
     OpKind::Exit,
+    OpKind::Reclaim,
     OpKind::Offline,
 ];
 
@@ -115,15 +116,15 @@ impl<F: Flavour> Variant for Mms<F> {
     fn boot(boot: &Boot<'_>) -> Self {
         let contexts = Contexts::boot(boot, F::ASIDS);
         let lazy = Lazy::boot(boot);
-        let flush = |_| TlbFlush::new(boot, &contexts, lazy, F::REMOTE, F::SVINVAL);
+        let online = boot.var("cpu_online_mask", (1 << boot.config().cpus) - 1);
+        let flush = |_| TlbFlush::new(boot, &contexts, online, lazy, F::REMOTE, F::SVINVAL);
         let tables = PageTables::boot(boot, Stage::One, "mmap_lock", flush).free_pgtables();
-        let all = (1 << boot.config().cpus) - 1;
         Mms {
             contexts,
             tables,
             lazy,
             swapper_pg_dir: boot.reserved_table(),
-            cpu_online_mask: boot.var("cpu_online_mask", all),
+            cpu_online_mask: online,
             cpu_hotplug_lock: boot.lock("cpu_hotplug_lock"),
             stay_in_masks: boot.has(OFFLINE.name),
             flavour: PhantomData,
@@ -156,6 +157,10 @@ impl<F: Flavour> Variant for Mms<F> {
     async fn sched_out(&self, _cpu: Cpu<'_>, _prev: Space) {}
 
     page_table_ops!();
+
+    async fn reclaim(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
+        self.tables.reclaim(cpu, mm, va).await
+    }
 
     /// `exit_mmap` and `mmdrop`; the ASID is not given back, a rollover will collect it.
     async fn exit(&self, cpu: Cpu<'_>, mm: Space) -> Done {

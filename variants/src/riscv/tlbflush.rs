@@ -33,6 +33,22 @@ pub const ASID_FIRST: Defect = Defect {
     breaks: &[MISSED],
 };
 
+/// H4: a hart that the batch has met and that is offline by now.
+pub const BATCH_OFFLINE: Defect = Defect {
+    name: "H4",
+    about: "the batch of reclaim is flushed on harts that have gone offline since, and the SBI refuses it for all",
+    source: "derived: Linux 7.3, arch_tlbbatch_flush; ae9e9f3d67dc clears the masks of mms only",
+    breaks: &[MISSED],
+};
+
+/// B-24: what reclaim has put off is nobody else's business.
+pub const BATCHED: Defect = Defect {
+    name: "B-24",
+    about: "who changes the tables does not flush what reclaim has put off",
+    source: "3ea277194daa \"mm, mprotect: flush TLB if potentially racing with a parallel reclaim leaving stale TLB entries\"",
+    breaks: &[MISSED],
+};
+
 /// A table is taken away with a fence by address.
 pub const BY_ADDRESS: Defect = Defect {
     name: "collapse-by-address",
@@ -71,6 +87,12 @@ struct Range {
 
 const WHOLE: u64 = PAGES as u64 * PAGE;
 
+/// FLUSH_TLB_NO_ASID: of every mm.
+const NO_ASID: u16 = u16::MAX;
+
+/// A place worth reaching.
+pub const GOAL_BATCHED: &str = "an operation meets a batched unmap";
+
 impl Range {
     fn message(self) -> u64 {
         self.start | self.size << 20 | (self.asid as u64) << 48
@@ -95,6 +117,9 @@ pub struct TlbFlush {
     context_id: [Shared<u64>; 8],
     mm_cpumask: [Shared<u64>; 8],
     tlb_stale_mask: [Shared<u64>; 8],
+    /// `mm->tlb_flush_batched`: pending, and flushed in the upper half.
+    tlb_flush_batched: [Shared<u64>; 8],
+    cpu_online_mask: Shared<u64>,
     lazy: Lazy,
     remote: Remote,
     svinval: bool,
@@ -103,6 +128,8 @@ pub struct TlbFlush {
     mask_first: bool,
     asid_first: bool,
     by_address: bool,
+    batch_offline: bool,
+    no_batched: bool,
 }
 
 impl TlbFlush {
@@ -110,6 +137,7 @@ impl TlbFlush {
     pub fn new(
         boot: &Boot<'_>,
         contexts: &Contexts,
+        cpu_online_mask: Shared<u64>,
         lazy: Lazy,
         remote: Remote,
         svinval: bool,
@@ -118,6 +146,8 @@ impl TlbFlush {
             context_id: contexts.context_id,
             mm_cpumask: contexts.mm_cpumask,
             tlb_stale_mask: contexts.tlb_stale_mask,
+            tlb_flush_batched: boot.vars("tlb_flush_batched", 0),
+            cpu_online_mask,
             lazy,
             remote,
             svinval,
@@ -126,11 +156,17 @@ impl TlbFlush {
             mask_first: boot.has(MASK_FIRST.name),
             asid_first: boot.has(ASID_FIRST.name),
             by_address: boot.has(BY_ADDRESS.name),
+            batch_offline: boot.has(BATCH_OFFLINE.name),
+            no_batched: boot.has(BATCHED.name),
         }
     }
 
     /// `local_flush_tlb_range_asid`.
     async fn local_flush_tlb_range_asid(&self, cpu: Cpu<'_>, r: Range) {
+        if r.asid == NO_ASID {
+            cpu.sfence_vma(Fence::All).await;
+            return;
+        }
         if !r.is_short() {
             cpu.sfence_vma(Fence::Asid(r.asid)).await;
             return;
@@ -204,7 +240,9 @@ impl TlbFlush {
     async fn flush_remote(&self, cpu: Cpu<'_>, cmask: u64, r: Range) {
         match self.remote {
             Remote::Sbi => {
-                let what = if r.is_short() {
+                let what = if r.asid == NO_ASID {
+                    Fence::All
+                } else if r.is_short() {
                     Fence::Both(r.start, r.asid)
                 } else {
                     Fence::Asid(r.asid)
@@ -223,6 +261,30 @@ impl TlbFlush {
                     self.local_flush_tlb_range_asid(cpu, r).await;
                 }
             }
+        }
+    }
+
+    /// `arch_tlbbatch_flush`: on the harts that the batch has met, and that have not gone offline
+    /// since, which took what they had with them.
+    async fn arch_tlbbatch_flush(&self, cpu: Cpu<'_>, mut cmask: u64) {
+        let me = 1 << cpu.id();
+        cpu.local_irq_save().await; // get_cpu
+        if !self.batch_offline {
+            cmask &= self.cpu_online_mask.read(cpu).await;
+        }
+        let r = Range {
+            start: 0,
+            size: WHOLE,
+            asid: NO_ASID,
+        };
+        if cmask & !me != 0 {
+            self.flush_remote(cpu, cmask, r).await;
+        } else if cmask != 0 {
+            self.local_flush_tlb_range_asid(cpu, r).await;
+        }
+        cpu.local_irq_enable().await;
+        if self.remote == Remote::Ipi {
+            cpu.wait_ipis().await;
         }
     }
 
@@ -261,6 +323,31 @@ impl Flush for TlbFlush {
     /// `flush_tlb_mm`.
     async fn exit(&self, cpu: Cpu<'_>, mm: Space) {
         self.flush_tlb_range(cpu, mm, 0, WHOLE).await;
+    }
+
+    /// `arch_tlbbatch_add_pending` and the count of `set_tlb_ubc_flush_pending`.
+    async fn batch_add(&self, cpu: Cpu<'_>, mm: Space, _va: Va) -> u64 {
+        let batch = self.mm_cpumask[mm.0 as usize].read(cpu).await;
+        self.tlb_flush_batched[mm.0 as usize]
+            .add_return(cpu, 1)
+            .await;
+        batch
+    }
+
+    async fn batch_flush(&self, cpu: Cpu<'_>, batch: u64) {
+        self.arch_tlbbatch_flush(cpu, batch).await;
+    }
+
+    /// `flush_tlb_batched_pending`.
+    async fn pending(&self, cpu: Cpu<'_>, mm: Space) {
+        let word = self.tlb_flush_batched[mm.0 as usize];
+        let batched = word.read(cpu).await;
+        let pending = batched & 0xffff;
+        if pending != batched >> 16 && !self.no_batched {
+            cpu.goal(GOAL_BATCHED);
+            self.flush_tlb_range(cpu, mm, 0, WHOLE).await;
+            word.cmpxchg(cpu, batched, pending | pending << 16).await;
+        }
     }
 
     /// `update_mmu_cache`: a valid entry here may be hidden by a remembered invalid one.

@@ -112,6 +112,16 @@ defects! { Bugs:
         "a range is flushed by address though generations before it were missed"
         "derived"
         &[STALE];
+    /// The user's PCID is left out of partial flushes.
+    one_of_pair ONE_OF_PAIR "no-user-invpcid"
+        "with PTI, a flush by address leaves the user's PCID of the mm alone"
+        "derived; flush_tlb_one_user"
+        &[STALE];
+    /// The user's PCID is left out of whole flushes.
+    no_user_mask NO_USER_MASK "no-user-flush"
+        "with PTI, a flush of a PCID does not note that the user's twin is to be flushed"
+        "derived; invalidate_user_asid"
+        &[STALE, SHARED];
     /// No look whether the slot is still the mm's.
     no_ctx_check NO_CTX_CHECK "no-ctx-check"
         "tlb_gen of a slot is advanced without a look at its ctx_id"

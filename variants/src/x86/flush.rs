@@ -11,7 +11,7 @@ use shootdown_machine::{BLOCK_PAGES, Cpu, PAGE, Space, Va};
 const TLB_SINGLE_PAGE_FLUSH_CEILING: u64 = 2;
 
 /// `read_cr3_pa`: a register, so no step.
-fn read_cr3_pa(cpu: Cpu<'_>) -> u64 {
+pub(super) fn read_cr3_pa(cpu: Cpu<'_>) -> u64 {
     cpu.with(|state| state.loaded(cpu.id()).map_or(0, |ctx| ctx.root()))
 }
 
@@ -29,7 +29,7 @@ impl Tlb {
     }
 
     /// `flush_tlb_mm_range`; `units` 0: everything.
-    pub(super) async fn flush_tlb_mm_range(
+    pub(crate) async fn flush_tlb_mm_range(
         &self,
         cpu: Cpu<'_>,
         mm: Space,
@@ -131,7 +131,7 @@ impl Tlb {
     }
 
     /// The handler of an IPI.
-    pub(super) async fn handle_ipi(&self, cpu: Cpu<'_>, message: u64) {
+    pub(crate) async fn handle_ipi(&self, cpu: Cpu<'_>, message: u64) {
         let info = FlushTlbInfo::of(message);
         if info.shoot_lazy {
             self.do_shoot_lazy_tlb(cpu, info.mm).await;
@@ -208,9 +208,13 @@ impl Tlb {
             cpu.goal(GOAL_PARTIAL);
             for va in info.addresses() {
                 cpu.invlpg(va).await;
+                if self.features.pti && !self.bugs.one_of_pair {
+                    cpu.invpcid_addr(self.user_pcid(asid), va).await;
+                }
             }
         } else {
             // `flush_tlb_local`.
+            self.invalidate_user_asid(cpu, asid).await;
             cpu.write_cr3(cr3(read_cr3_pa(cpu), self.kern_pcid(asid)))
                 .await;
         }
@@ -219,7 +223,7 @@ impl Tlb {
     }
 
     /// `arch_tlbbatch_add_pending`: the batch's cpumask.
-    async fn arch_tlbbatch_add_pending(&self, cpu: Cpu<'_>, mm: Space) -> u64 {
+    pub(crate) async fn arch_tlbbatch_add_pending(&self, cpu: Cpu<'_>, mm: Space) -> u64 {
         self.inc_mm_tlb_gen(cpu, mm).await;
         self.mm_cpumask[mm.0 as usize].read(cpu).await
     }
@@ -249,7 +253,7 @@ impl Tlb {
     }
 
     /// `arch_tlbbatch_flush`.
-    async fn arch_tlbbatch_flush(&self, cpu: Cpu<'_>, cpumask: u64) {
+    pub(crate) async fn arch_tlbbatch_flush(&self, cpu: Cpu<'_>, cpumask: u64) {
         let info = FlushTlbInfo::BATCH;
         if self.features.invlpgb {
             self.invlpgb_flush_all_nonglobals(cpu).await;

@@ -3,7 +3,7 @@
 
 use super::defects::B35;
 use super::tlbstate::{Features, Tlb, number};
-use super::{flush, global_asid, pv, remote, tlbstate};
+use super::{flush, global_asid, pti, pv, remote, tlbstate};
 use crate::pgtable::{PageTables, page_table_ops};
 use crate::{Defect, Source, Tagging, Variant};
 use core::marker::PhantomData;
@@ -63,6 +63,8 @@ pub const GOALS_NOPCID: &[&str] = &[
     flush::GOAL_PARTIAL,
     flush::GOAL_BATCHED,
 ];
+/// Those of page-table isolation.
+pub const GOALS_PTI: &[&str] = &[pti::GOAL_TWIN];
 /// Those of global ASIDs.
 pub const GOALS_INVLPGB: &[&str] = &[
     global_asid::GOAL_RESET,
@@ -163,11 +165,29 @@ impl<F: Flavour> Variant for Mms<F> {
         done
     }
 
+    async fn enter(&self, cpu: Cpu<'_>, _: Space) {
+        self.tlb().switch_to_user_cr3(cpu).await;
+    }
+
+    async fn leave(&self, cpu: Cpu<'_>, _: Space) {
+        self.tlb().switch_to_kernel_cr3(cpu).await;
+    }
+
     async fn fault(&self, cpu: Cpu<'_>, mm: Space, va: Va, access: Access, why: Outcome) -> bool {
-        self.tables.fault(cpu, mm, va, access, why).await
+        self.leave(cpu, mm).await;
+        let again = self.tables.fault(cpu, mm, va, access, why).await;
+        self.enter(cpu, mm).await;
+        again
     }
 
     async fn ipi(&self, cpu: Cpu<'_>, message: u64) {
+        let user = self.tlb().is_user(cpu);
+        if user {
+            self.tlb().switch_to_kernel_cr3(cpu).await;
+        }
         self.tlb().handle_ipi(cpu, message).await;
+        if user {
+            self.tlb().switch_to_user_cr3(cpu).await;
+        }
     }
 }

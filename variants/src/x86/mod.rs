@@ -3,15 +3,15 @@
 //! Linux 7.3.4.
 //!
 //! PCIDs are private to a CPU: two slots here, six in the kernel. `tlb_gen` counts the flushes
-//! of an mm, and each slot remembers how far it has got. Shares of what the kernel has, and
-//! what is not here: the user's PCIDs of page-table isolation, `invalidate_other` that goes with
-//! them, and the migration of threads.
+//! of an mm, and each slot remembers how far it has got. What is not here: the migration of
+//! threads.
 
 pub mod defects;
 pub mod flush;
 pub mod global_asid;
 mod info;
 pub mod mm;
+mod pti;
 mod pv;
 mod remote;
 pub mod tlbstate;

@@ -19,7 +19,7 @@ const INIT_MM_TLB_GEN: u64 = 1;
 const INIT_MM_CTX_ID: u64 = 1;
 
 /// The number of an mm, as `loaded_mm` says it.
-pub(super) fn number(mm: Space) -> u64 {
+pub(crate) fn number(mm: Space) -> u64 {
     mm.0 as u64 + 1
 }
 
@@ -41,6 +41,8 @@ pub struct Features {
     pub remote_gen: bool,
     /// As in 6.12: a switch leaves the cpumask of the previous mm.
     pub clear_prev: bool,
+    /// Page-table isolation: users run under a PCID of their own, beside the kernel's.
+    pub pti: bool,
 }
 
 impl Features {
@@ -51,6 +53,7 @@ impl Features {
         pv: false,
         remote_gen: false,
         clear_prev: false,
+        pti: false,
     };
 }
 
@@ -72,6 +75,8 @@ pub struct Tlb {
     next_asid: [Shared<u64>; 4],
     pub(super) is_lazy: [Shared<bool>; 4],
     pub(super) ctxs: [Ctx; TLB_NR_DYN_ASIDS as usize],
+    /// `user_pcid_flush_mask`: users' PCIDs to be flushed when the CPU next goes to one.
+    pub(super) user_pcid_flush_mask: [Shared<u64>; 4],
     /// Guards `ctxs` where others write them too.
     pub(super) tlbstate_lock: [Lock; 4],
     // mm->context, by mm.
@@ -141,6 +146,7 @@ impl Tlb {
                 },
                 slot("ctxs1.ctx_id", "ctxs1.tlb_gen"),
             ],
+            user_pcid_flush_mask: boot.vars("user_pcid_flush_mask", 0),
             tlbstate_lock: boot.locks("tlbstate_lock"),
             ctx_id,
             tlb_gen: boot.vars("tlb_gen", 1),
@@ -179,7 +185,7 @@ impl Tlb {
     }
 
     /// `init_new_context`.
-    pub(super) async fn init_new_context(&self, cpu: Cpu<'_>, mm: Space) {
+    pub(crate) async fn init_new_context(&self, cpu: Cpu<'_>, mm: Space) {
         let i = mm.0 as usize;
         let id = self.last_mm_ctx_id.add_return(cpu, 1).await;
         // Unnoticed: with nopcid, where nobody looks for the slot of an mm.
@@ -228,7 +234,7 @@ impl Tlb {
     }
 
     /// Loads `next`, interrupts masked.
-    pub(super) async fn switch_mm_irqs_off(&self, cpu: Cpu<'_>, next: u64) {
+    pub(crate) async fn switch_mm_irqs_off(&self, cpu: Cpu<'_>, next: u64) {
         let me = cpu.id() as usize;
         let prev = self.loaded_mm[me].read(cpu).await;
         let prev_asid = self.loaded_mm_asid[me].read(cpu).await;
@@ -330,6 +336,7 @@ impl Tlb {
             // to its mm takes one, with a flush.
             ctx.ctx_id[me].write(cpu, id).await;
             ctx.tlb_gen[me].write(cpu, next_tlb_gen).await;
+            self.invalidate_user_asid(cpu, new.asid).await;
         }
         let noflush = if new.need_flush { 0 } else { NOFLUSH };
         cpu.write_cr3(cr3(pgd, self.kern_pcid(new.asid)) | noflush)
@@ -345,8 +352,14 @@ impl Tlb {
         }
     }
 
+    /// Whether this CPU runs an mm.
+    pub(crate) async fn runs(&self, cpu: Cpu<'_>, mm: u64) -> bool {
+        let me = cpu.id() as usize;
+        self.loaded_mm[me].read(cpu).await == mm && !self.is_lazy[me].read(cpu).await
+    }
+
     /// A kernel thread goes on with the tables that are loaded.
-    pub(super) async fn enter_lazy_tlb(&self, cpu: Cpu<'_>) {
+    pub(crate) async fn enter_lazy_tlb(&self, cpu: Cpu<'_>) {
         let me = cpu.id() as usize;
         if self.loaded_mm[me].read(cpu).await != INIT_MM {
             // Unnoticed: a CPU that does not say so is flushed as one that runs the mm.
