@@ -180,6 +180,7 @@ impl Variant for Port {
         let (asid, flush) = state.choose_new_asid(cpu, next).await;
         let noflush = if flush { 0 } else { NOFLUSH };
         cpu.write_cr3(cr3(pgd, asid as u16 + 1) | noflush).await;
+        // Unnoticed: with no slot in use, as after `sched_out`, all are forgotten when one is to be.
         state.loaded_mm_asid[cpu.id() as usize]
             .write(cpu, asid)
             .await;
