@@ -11,9 +11,9 @@ pub use random::Random;
 use crate::check::{Found, Subject, check, input, run};
 use crate::exec::{Bench, Exec};
 use crate::fixed::Fixed;
-use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, generate, stale};
+use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, Word, any, generate, stale};
 use fastrand::Rng;
-use shootdown_machine::{Config, Memory, OpSet, PAGE, PAGES, Pick};
+use shootdown_machine::{Memory, PAGE, PAGES, Pick, Va};
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -45,11 +45,11 @@ impl Strategy {
         Strategy::Bursts,
     ];
 
-    fn scheduler(self, rng: &mut Rng, machine: &Config) -> Option<Box<dyn Scheduler>> {
+    fn scheduler(self, rng: &mut Rng, scenario: &Scenario) -> Option<Box<dyn Scheduler>> {
         Some(match self {
-            Strategy::Random => Box::new(Random::new(rng, machine, 0.0)),
-            Strategy::Sticky => Box::new(Random::new(rng, machine, 0.75)),
-            Strategy::Pct => Box::new(Pct::new(rng, machine)),
+            Strategy::Random => Box::new(Random::new(rng, scenario, 0.0)),
+            Strategy::Sticky => Box::new(Random::new(rng, scenario, 0.75)),
+            Strategy::Pct => Box::new(Pct::new(rng, scenario)),
             Strategy::Bursts => return None,
         })
     }
@@ -65,17 +65,40 @@ struct Hardware {
     arrival: f64,
     /// Probability that a host takes a virtual CPU away, or gives it back.
     preemption: f64,
-    hot: [u64; 2],
+    hot: [Va; 2],
     memory: Memory,
+    /// What is to come before anything else: which of several entries a CPU's lookups take.
+    opening: Vec<Slot>,
+    /// Probability that a walker starts right after a TLBI. Most windows are about one: what it
+    /// should have removed comes back, or meets what it has left.
+    eager: f64,
+    /// TLBIs so far.
+    tlbis: u64,
+}
+
+/// An address that a program of the scenario is about.
+fn some_va(rng: &mut Rng, scenario: &Scenario) -> Option<Va> {
+    let ops = || scenario.programs.iter().flatten();
+    let vas = || ops().filter_map(|op| op.va());
+    vas().nth(rng.usize(..vas().count().max(1)))
 }
 
 impl Hardware {
-    fn new(rng: &mut Rng, machine: &Config) -> Hardware {
-        let rate = [0.0, 0.02, 0.1, 0.3][rng.usize(..4)];
-        let arrival = [0.02, 0.1, 0.5][rng.usize(..3)];
-        let preemption = [0.005, 0.03, 0.1][rng.usize(..3)];
-        let hot = [[0, PAGE], [4 * PAGE, 5 * PAGE], [PAGE, 7 * PAGE]][rng.usize(..3)];
+    fn new(rng: &mut Rng, scenario: &Scenario) -> Hardware {
+        let machine = &scenario.machine;
+        let rate = any(rng, &[0.0, 0.02, 0.1, 0.3]);
+        let arrival = any(rng, &[0.02, 0.1, 0.5]);
+        let preemption = any(rng, &[0.005, 0.03, 0.1]);
+        let hot = core::array::from_fn(|_| some_va(rng, scenario).unwrap_or(0));
+        let pick = any(rng, Pick::ALL);
+        let resolve = |cpu| Slot::Resolve { cpu, pick };
         Hardware {
+            opening: match rng.bool() {
+                true => (0..machine.cpus).map(resolve).collect(),
+                false => Vec::new(),
+            },
+            eager: any(rng, &[0.0, 0.2, 0.6]),
+            tlbis: 0,
             rng: rng.fork(),
             cpus: machine.cpus,
             rate,
@@ -87,6 +110,9 @@ impl Hardware {
     }
 
     fn act(&mut self, exec: &dyn Exec) -> Option<Slot> {
+        if let Some(slot) = self.opening.pop() {
+            return Some(slot);
+        }
         if exec.machine().state().has_host() && self.rng.f64() < self.preemption {
             let cpu = self.rng.u8(..self.cpus);
             return Some(if exec.machine().state().cpus[cpu as usize].preempted {
@@ -100,6 +126,20 @@ impl Hardware {
             && self.rng.f64() < self.arrival
         {
             return Some(Slot::Ipi { cpu });
+        }
+        let cost = exec.machine().state().cost;
+        let tlbis = cost.tlbi_local + cost.tlbi_broadcast;
+        if tlbis != self.tlbis {
+            self.tlbis = tlbis;
+            if self.rng.f64() < self.eager {
+                let (cpu, va) = (self.rng.u8(..self.cpus), self.hot[self.rng.usize(..2)]);
+                return Some(Slot::Walk {
+                    cpu,
+                    va,
+                    old: false,
+                    steps: None,
+                });
+            }
         }
         if self.rng.f64() >= self.rate {
             return None;
@@ -116,9 +156,9 @@ impl Hardware {
             }
             _ => {}
         }
-        let any = self.rng.u64(..PAGES as u64) * PAGE;
+        let page = self.rng.u64(..PAGES as u64) * PAGE;
         let va = if self.rng.u8(..4) == 0 {
-            any
+            page
         } else {
             self.hot[self.rng.usize(..2)]
         };
@@ -128,11 +168,8 @@ impl Hardware {
             2 => Slot::Deliver { cpu, last: false },
             3 => Slot::Deliver { cpu, last: true },
             4 => {
-                let picks = [Pick::Oldest, Pick::Newest, Pick::Abort, Pick::Mix];
-                Slot::Resolve {
-                    cpu,
-                    pick: picks[self.rng.usize(..4)],
-                }
+                let pick = any(&mut self.rng, Pick::ALL);
+                Slot::Resolve { cpu, pick }
             }
             5 => match self.rng.u8(..8) {
                 0 => Slot::Preempt { cpu },
@@ -218,23 +255,20 @@ pub fn rng(seed: u64, job: u64) -> Rng {
     Rng::with_seed(seed.wrapping_mul(1 << 20).wrapping_add(job))
 }
 
-/// A scenario whose schedule is made on the way, by what the CPUs of `driver` can do next. The
-/// bench holds that run; `None` in place of its steps: the schedule was drawn before any run.
-pub fn draw(
+/// Gives the programs of a scenario a schedule that is made on the way, by what the CPUs of
+/// `driver` can do next. The bench holds that run, whose steps are returned; `None`: `strategy`
+/// needs no run, and the schedule stays.
+pub fn schedule(
     bench: &mut Bench,
     driver: Subject,
-    ops: OpSet,
+    scenario: &mut Scenario,
     strategy: Strategy,
-    fixed: Fixed,
     rng: &mut Rng,
-) -> (Scenario, Option<u64>) {
-    let mut scenario = generate(rng, ops);
-    fixed.apply(&mut scenario);
-    let Some(mut scheduler) = strategy.scheduler(rng, &scenario.machine) else {
-        return (scenario, None);
-    };
-    let mut schedule = Vec::new();
-    run(bench, driver, input(&scenario), |exec| {
+) -> Option<u64> {
+    let mut scheduler = strategy.scheduler(rng, scenario)?;
+    let mut schedule = core::mem::take(&mut scenario.schedule);
+    schedule.clear();
+    run(bench, driver, input(scenario), |exec| {
         while schedule.len() < MAX_SLOTS
             && let Some(slot) = scheduler.next(exec)
         {
@@ -246,11 +280,12 @@ pub fn draw(
         }
     });
     scenario.schedule = schedule;
-    (scenario, Some(bench.machine.state().cost.steps))
+    Some(bench.machine.state().cost.steps)
 }
 
 /// One scenario, its schedule made on the way by one variant's run and then given to the
-/// others. What was found, with its scenario; `driver` says whose run it is.
+/// others. What was found, with its scenario, and how many steps it took; `driver` says whose
+/// run it is.
 pub fn try_one(
     bench: &mut Bench,
     subjects: &[Subject],
@@ -260,16 +295,16 @@ pub fn try_one(
     rng: &mut Rng,
 ) -> (Scenario, Option<Found>, u64) {
     let by = subjects[driver % subjects.len()];
-    let ops = Subject::ops(subjects);
-    let (scenario, driven) = draw(bench, by, ops, strategy, fixed, rng);
+    let mut scenario = generate(rng, Subject::ops(subjects));
+    fixed.apply(&mut scenario);
+    let driven = schedule(bench, by, &mut scenario, strategy, rng);
     let mut steps = 0;
     if let Some(driven) = driven {
         steps += driven;
-        if let Some(finding) = bench.oracle.finding.clone() {
-            return (scenario, Some(Found { by, finding }), steps);
-        }
-        if subjects.len() == 1 {
-            return (scenario, None, steps);
+        let finding = bench.oracle.finding.clone();
+        let found = finding.map(|finding| Found { by, finding });
+        if found.is_some() || subjects.len() == 1 {
+            return (scenario, found, steps);
         }
     }
     let outcome = check(bench, &scenario, subjects);

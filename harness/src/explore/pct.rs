@@ -3,14 +3,14 @@
 
 use super::{Hardware, Scheduler, one_step};
 use crate::exec::Exec;
-use crate::scenario::Slot;
+use crate::scenario::{Scenario, Slot, any};
 use fastrand::Rng;
-use shootdown_machine::Config;
 
 /// Priority changes of a run: a bug of depth d needs d - 1.
 const CHANGES: usize = 3;
-/// Steps that a run is taken to have, for where the changes may be.
-const LENGTH: u32 = 300;
+/// Steps that a run is taken to have, for where the changes may be: what matters is over early
+/// in most runs, late in some.
+const LENGTHS: &[u32] = &[50, 150, 300, 600];
 /// Steps after which a CPU of the highest priority is taken to spin, waiting for another.
 const PATIENCE: u32 = 200;
 
@@ -27,11 +27,12 @@ pub struct Pct {
 
 impl Pct {
     /// Priorities and changes drawn at random.
-    pub fn new(rng: &mut Rng, machine: &Config) -> Pct {
-        let hardware = Hardware::new(rng, machine);
-        let mut order: Vec<u8> = (0..machine.cpus).collect();
+    pub fn new(rng: &mut Rng, scenario: &Scenario) -> Pct {
+        let hardware = Hardware::new(rng, scenario);
+        let mut order: Vec<u8> = (0..scenario.machine.cpus).collect();
         rng.shuffle(&mut order);
-        let changes = core::array::from_fn(|_| rng.u32(..LENGTH));
+        let length = any(rng, LENGTHS);
+        let changes = core::array::from_fn(|_| rng.u32(..length));
         Pct {
             hardware,
             order,
@@ -48,14 +49,17 @@ impl Scheduler for Pct {
         if act.is_some() {
             return act;
         }
-        let place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
-        let cpu = self.order[place];
-        self.run = (cpu, if self.run.0 == cpu { self.run.1 + 1 } else { 1 });
-        if self.changes.contains(&self.step) || self.run.1.is_multiple_of(PATIENCE) {
-            let lowered = self.order.remove(place);
-            self.order.push(lowered);
-        }
+        let mut place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
+        let mut cpu = self.order[place];
+        let change = self.changes.contains(&self.step);
         self.step += 1;
+        if change || self.run == (cpu, PATIENCE) {
+            self.order.remove(place);
+            self.order.push(cpu);
+            place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
+            cpu = self.order[place];
+        }
+        self.run = (cpu, if self.run.0 == cpu { self.run.1 + 1 } else { 1 });
         Some(one_step(cpu))
     }
 }

@@ -3,9 +3,8 @@
 
 use super::{Hardware, Scheduler, one_step};
 use crate::exec::Exec;
-use crate::scenario::Slot;
+use crate::scenario::{Scenario, Slot};
 use fastrand::Rng;
-use shootdown_machine::Config;
 
 /// Any CPU that can, with a preference for the one that has just run.
 pub struct Random {
@@ -18,12 +17,12 @@ pub struct Random {
 
 impl Random {
     /// `stay`: probability of staying on a CPU; 0: uniform.
-    pub fn new(rng: &mut Rng, machine: &Config, stay: f64) -> Random {
-        let hardware = Hardware::new(rng, machine);
+    pub fn new(rng: &mut Rng, scenario: &Scenario, stay: f64) -> Random {
+        let hardware = Hardware::new(rng, scenario);
         Random {
             rng: rng.fork(),
             hardware,
-            cpus: machine.cpus,
+            cpus: scenario.machine.cpus,
             stay,
             last: 0,
         }

@@ -39,7 +39,7 @@ pub(super) fn percent(rng: &mut Rng, probability: u32) -> bool {
 }
 
 /// Any of these.
-pub(super) fn any<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
+pub(crate) fn any<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.usize(..from.len())]
 }
 
@@ -116,6 +116,8 @@ pub(super) struct Swarm {
     single: u32,
     /// Whether CPUs take few turns, and long ones.
     long: bool,
+    /// Operations of a program beside its first switch, at most.
+    most: usize,
     /// Whether programs walk through the spaces in order, which uses up tags fastest.
     march: bool,
     /// Whether programs are rounds of a switch and a touch: the run loop of a VM, which
@@ -181,6 +183,9 @@ impl Swarm {
             burst: rng.u32(1..=20),
             single: any(rng, &[0, 10, 30, 60]),
             long: any_agent && percent(rng, 50),
+            // Where little happens, what was set up is seldom undone by the next operation.
+            // Allocators come round after many switches, though.
+            most: any(rng, &[4, 7, 11, 11]),
             march: percent(rng, 30),
             rounds: percent(rng, 40),
         }
@@ -222,7 +227,7 @@ impl Swarm {
         if percent(rng, 90) {
             program.push(Op::Switch(loaded));
         }
-        let length = program.len() + rng.usize(1..=12 - program.len());
+        let length = program.len() + rng.usize(1..=self.most);
         while program.len() < length {
             let mut op = self.op(rng, loaded);
             if self.rounds && percent(rng, 85) {

@@ -15,11 +15,12 @@ mod words;
 
 pub use arbitrary::decode;
 pub use error::ParseError;
-pub(crate) use generate::stale;
+pub(crate) use generate::{any, stale};
 pub use generate::{generate, programs};
 pub use mutate::{crossover, mutate};
 pub use parse::{parse, parse_lenient};
 pub use print::{print, print_into};
+pub(crate) use words::Word;
 
 use shootdown_machine::{Config, Op, Va};
 

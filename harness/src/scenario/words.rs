@@ -6,7 +6,7 @@ use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Bbm, Domain, Memory, OpKind, Pick, Prot, Switch};
 
 /// An enumeration whose values have a word each.
-pub(super) trait Word: Copy + 'static {
+pub(crate) trait Word: Copy + 'static {
     /// Every value.
     const ALL: &'static [Self];
 
