@@ -10,7 +10,7 @@ use super::shadow::Shadows;
 use super::tlbi::GuestTlbi;
 use shootdown_machine::arm64::{Desc, Stage, ttbr};
 use shootdown_machine::{
-    BLOCK_PAGES, Boot, Cpu, Done, Lock, PAGE, Page, Prot, Ram, SLOTS, Shared, Space, Va,
+    BLOCK_PAGES, Boot, Cpu, Done, Dsb, Lock, PAGE, Page, Prot, Ram, SLOTS, Shared, Space, Va,
     initial_page, level_size, slot_pa,
 };
 
@@ -154,9 +154,11 @@ impl Guest {
         }
     }
 
-    /// A TLBI of L1's. Barriers of its own would only add to those that the emulation has.
+    /// A TLBI of L1's, when its changes are visible. The DSB that would follow has nothing to wait
+    /// for that the emulation has not waited for.
     async fn tlbi(&self, cpu: Cpu<'_>, vm: Space, tlbi: GuestTlbi) {
         let vttbr = self.vttbr(cpu, vm).await;
+        cpu.dsb(Dsb::Ishst).await;
         self.host.handle_tlbi(cpu, vttbr, tlbi).await;
     }
 

@@ -39,6 +39,12 @@ impl Shadows {
     pub(super) async fn handle_tlbi(&self, cpu: Cpu<'_>, vttbr: u64, tlbi: GuestTlbi) {
         let mut reached = 0;
         self.mmu_lock.write_lock(cpu).await;
+        // Our own: a fault that has read the guest's tables before now may not map what it has
+        // read. The kernel may give mmu_lock back on the way, so that this comes first.
+        if !self.dev.overtaken {
+            let seq = self.mmu_invalidate_seq.read(cpu).await;
+            self.mmu_invalidate_seq.write(cpu, seq + 1).await;
+        }
         for i in 0..self.nested_mmus_size {
             let theirs = self.tlb_vttbr[i as usize].read(cpu).await;
             if theirs == INVALID || !Shadows::same_vmid(theirs, vttbr) {
@@ -52,12 +58,6 @@ impl Shadows {
         }
         if reached > 1 {
             cpu.goal(GOAL_SEVERAL);
-        }
-        // Our own: a fault that has read the guest's tables before now may not map what it has
-        // read.
-        if !self.dev.overtaken {
-            let seq = self.mmu_invalidate_seq.read(cpu).await;
-            self.mmu_invalidate_seq.write(cpu, seq + 1).await;
         }
         self.mmu_lock.write_unlock(cpu).await;
     }
