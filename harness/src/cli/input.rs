@@ -4,7 +4,7 @@
 use super::Failure;
 use crate::check::Subject;
 use crate::fixed::{self, Fixed};
-use crate::scenario::{ParseError, Scenario, parse};
+use crate::scenario::{ParseError, Scenario, never_met, parse};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, miette};
 use shootdown_machine::litmus::Test;
 use shootdown_machine::{Memory, Switch, Switches};
@@ -15,10 +15,15 @@ const MOST_COLUMNS: usize = 200;
 
 /// The scenario in a file; `-` is standard input.
 pub fn scenario(path: &str) -> Result<Scenario, Failure> {
+    Ok(scenario_and_text(path)?.0)
+}
+
+/// The same, and its text.
+pub fn scenario_and_text(path: &str) -> Result<(Scenario, Vec<u8>), Failure> {
     let bytes = bytes(path)?;
     let scenario = parse(&bytes).map_err(|e| refuse(path, &bytes, &e))?;
     subjects(&scenario)?;
-    Ok(scenario)
+    Ok((scenario, bytes))
 }
 
 /// The litmus test in a file; `-` is standard input.
@@ -47,6 +52,18 @@ fn bytes(path: &str) -> Result<Vec<u8>, Failure> {
     };
     read.map_err(|e| miette!("cannot read {path}: {e}"))?;
     Ok(bytes)
+}
+
+/// Says on standard error which `until` slots of a scenario's text, counted among themselves, are
+/// met in no run.
+pub fn warn_of_unmet(path: &str, text: &[u8], nth: &[usize]) {
+    for e in never_met(text, nth) {
+        let (line, column) = (e.line, e.column);
+        eprintln!(
+            "warning: {path}, line {line}, column {column}: {}; expected {}",
+            e.message, e.expected
+        );
+    }
 }
 
 /// What is wrong with a file and where; with its text, unless that is nothing to look at.

@@ -6,6 +6,7 @@ use crate::check::{Outcome, Subject, check, input as input_of, run_one};
 use crate::exec::{Bench, Input};
 use crate::report::report;
 use crate::scenario::{Expect, Scenario};
+use crate::unmet::unmet;
 use miette::miette;
 use std::process::ExitCode;
 
@@ -36,7 +37,7 @@ pub struct MinimizeArgs {
 /// Runs a scenario and reports. Exit status 0 if it ends as its `expect` line says (without
 /// one: if no rule is broken), 1 if not.
 pub fn replay(args: &Args) -> Result<ExitCode, Failure> {
-    let mut scenario = input::scenario(&args.file)?;
+    let (mut scenario, text) = input::scenario_and_text(&args.file)?;
     if !args.variants.is_empty() {
         let named = input::named(&args.variants)?;
         scenario.variants = named.iter().map(|s| s.choice()).collect();
@@ -47,6 +48,8 @@ pub fn replay(args: &Args) -> Result<ExitCode, Failure> {
         trace(&mut bench, &scenario, &subjects);
         return Ok(ExitCode::SUCCESS);
     }
+    let never = unmet(&mut bench, &scenario, &subjects);
+    input::warn_of_unmet(&args.file, &text, &never);
     let outcome = check(&mut bench, &scenario, &subjects);
     match &outcome.found {
         Some(found) => print!("{}", report(&mut bench, &scenario, found)),

@@ -68,6 +68,8 @@ pub(super) enum What {
     Tags(u8),
     /// No name of this alphabet.
     Name(&'static str),
+    /// A name that no step of the CPU bears, when the scenario is run.
+    Unmet,
     /// A machine line after what depends on it.
     Late,
     /// A version that is not ours.
@@ -139,6 +141,11 @@ impl Fault {
             What::Name(alphabet) => (
                 format!("{quoted} is no name"),
                 format!("1 to {MAX_NAME} of {alphabet}"),
+            ),
+            What::Unmet => (
+                format!("{quoted} is never met"),
+                "a step that the CPU comes to: a variable, a register or a word such as `tlbi`"
+                    .to_string(),
             ),
             What::Late => (
                 "the machine comes too late".to_string(),

@@ -252,6 +252,7 @@ impl<'a> Parser<'a> {
             Some(count) => self.lex.number(count, 1, MAX_NTH.into())? as u16,
             None => 1,
         };
+        self.untils.push(name);
         let name = String::from_utf8_lossy(name.text).into_owned();
         Some(Stop::Until { name, nth })
     }

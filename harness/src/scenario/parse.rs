@@ -37,6 +37,21 @@ pub fn parse(text: &[u8]) -> Result<Scenario, ParseError> {
     }
 }
 
+/// What to say of the `until` slots of a scenario's text, counted among themselves, that a run
+/// shows to be waiting for what never comes.
+pub fn never_met(text: &[u8], nth: &[usize]) -> Vec<ParseError> {
+    let mut parser = Parser::new(text, Policy::Strict);
+    // What is no scenario has no run either.
+    let _ = parser.scenario();
+    let names = nth.iter().filter_map(|nth| parser.untils.get(*nth));
+    let fault = |name: &Token<'_>| Fault {
+        at: name.at,
+        len: name.text.len(),
+        what: What::Unmet,
+    };
+    names.map(|name| fault(name).error(text)).collect()
+}
+
 /// Reads what can be read of a text that begins like a scenario, and makes the
 /// rest fit; `None` if it does not begin like one.
 ///
@@ -80,6 +95,8 @@ pub(super) struct Parser<'a> {
     pub(super) out: Scenario,
     /// Keys of the machine line seen so far, a bit each.
     pub(super) keys: u64,
+    /// The names that `until` slots give, in order.
+    pub(super) untils: Vec<Token<'a>>,
     /// Where the number of tags stands.
     pub(super) tags: Option<Token<'a>>,
     /// Whether some line relied on the machine.
@@ -99,6 +116,7 @@ impl<'a> Parser<'a> {
             lex: Lexer::new(text, policy),
             out,
             keys: 0,
+            untils: Vec::new(),
             tags: None,
             machine_used: false,
         }

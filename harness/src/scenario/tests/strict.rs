@@ -2,7 +2,7 @@
 //! What a strict parse reads, and how it says what it cannot read.
 
 use crate::scenario::{Choice, Expect, MAX_OPS, MAX_SLOTS, MAX_TEXT, Scenario, Slot, Stop};
-use crate::scenario::{parse, parse_lenient, print, words};
+use crate::scenario::{never_met, parse, parse_lenient, print, words};
 use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, Prot, Space, Switch, Switches};
 
@@ -448,4 +448,28 @@ fn every_truncation_is_an_error() {
         let cut = &EXAMPLE[..end];
         assert_eq!(parse(cut.as_bytes()).is_ok(), cut.ends_with('\n'), "{cut}");
     }
+}
+
+#[test]
+fn an_until_that_is_never_met_has_its_place() {
+    let text =
+        "scenario 1\nschedule: cpu0 until a #2, cpu1\n> schedule: cpu1 until b, cpu0 until c\n";
+    let said = |nth: &[usize]| -> Vec<String> {
+        let errors = never_met(text.as_bytes(), nth);
+        errors.iter().map(|e| e.to_string()).collect()
+    };
+    let says = |place: &str, name: &str| {
+        format!(
+            "{place}: \"{name}\" is never met; expected a step that the CPU comes to: a variable, \
+             a register or a word such as `tlbi`"
+        )
+    };
+    assert!(said(&[]).is_empty());
+    assert_eq!(
+        said(&[0, 2]),
+        [
+            says("line 2, column 22", "a"),
+            says("line 3, column 38", "c")
+        ]
+    );
 }
