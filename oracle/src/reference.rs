@@ -193,7 +193,7 @@ fn passing(op: Op) -> impl Iterator<Item = (Space, usize)> {
 /// Whether an operation takes what it makes of one page from another page or another space.
 /// While such a one is in flight, nothing is known of its pages.
 fn takes_from_elsewhere(op: Op) -> bool {
-    matches!(op, Op::Move(..) | Op::Fork(..) | Op::Hint(..))
+    matches!(op, Op::Move(..) | Op::Fork(..))
 }
 
 impl Reference {
@@ -336,7 +336,8 @@ fn changed(old: Value, op: Op, page: usize, fresh: u16) -> Option<Value> {
             since,
         }),
         (Op::Map(..), Some(_)) | (_, None) => None,
-        (Op::Unmap(..) | Op::Reclaim(..) | Op::Zap(..), _) => Some(Value {
+        // A hint leaves the page where it is. It is a fault that brings it back, there or elsewhere.
+        (Op::Unmap(..) | Op::Reclaim(..) | Op::Zap(..) | Op::Hint(..), _) => Some(Value {
             page: None,
             writable: false,
             since,
@@ -384,7 +385,7 @@ fn narrow(
             },
     );
     match (op, done) {
-        (Op::Unmap(..) | Op::Reclaim(..) | Op::Zap(..), Done::Yes) => {
+        (Op::Unmap(..) | Op::Reclaim(..) | Op::Zap(..) | Op::Hint(..), Done::Yes) => {
             cell.retain(|v| v.page.is_none() || !before(v));
         }
         (Op::Map(..) | Op::Remap(..), Done::Yes) => {
@@ -457,10 +458,11 @@ mod tests {
     }
 
     /// The operations that overlap in these tests.
-    fn ops() -> [Op; 5] {
+    fn ops() -> [Op; 6] {
         [
             Op::Map(A, VA),
             Op::Unmap(A, VA),
+            Op::Hint(A, VA),
             Op::Remap(A, VA),
             Op::Protect(A, VA, Prot::Ro),
             Op::Protect(A, VA, Prot::Rw),
@@ -475,7 +477,7 @@ mod tests {
     fn alone(was: Mapping, op: Op, fresh: Page) -> (Done, Mapping) {
         let new = match (op, was) {
             (Op::Map(..), None) => Some((fresh, true)),
-            (Op::Unmap(..), Some(_)) => None,
+            (Op::Unmap(..) | Op::Hint(..), Some(_)) => None,
             (Op::Remap(..), Some((_, writable))) => Some((fresh, writable)),
             (Op::Protect(_, _, prot), Some((page, _))) => Some((page, prot == Prot::Rw)),
             _ => was,
