@@ -13,3 +13,4 @@ pub mod stage2_goals;
 pub mod tlb;
 pub mod vmid;
 pub mod vmid_gen;
+pub mod vmid_pin;

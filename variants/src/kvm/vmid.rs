@@ -3,6 +3,7 @@
 
 use super::host::Allocator;
 use super::tlb::__kvm_flush_vm_context;
+use super::vmid_pin::Pins;
 use crate::Defect;
 use crate::consequences::{ALIASED, DIVERGED};
 use shootdown_machine::arm64::{Kind, Tlbi};
@@ -45,14 +46,6 @@ pub const FROM_ZERO: Defect = Defect {
     about: "the search for a number begins at 0, as if INVALID_VMID were a VM's like any other",
     source: "derived from the question of Catalin Marinas, 19 Jan 2022, whether it ever is",
     breaks: &[&["allocator-exhaustion"]],
-};
-
-/// A rollover that begins with an empty map, though VMs keep what they have pinned.
-pub const PINS_FORGOTTEN: Defect = Defect {
-    name: "pins-forgotten",
-    about: "rollover does not keep pinned VMIDs from being handed out",
-    source: "derived from the RFC of 6 May 2021",
-    breaks: &[ALIASED],
 };
 
 /// Places worth reaching, in any version.
@@ -128,11 +121,11 @@ pub struct Vmids {
     cur_idx: Shared<u64>,
     active_vmids: [Shared<u64>; 4],
     reserved_vmids: [Shared<u64>; 4],
-    cpu_vmid_lock: Lock,
+    pub(super) cpu_vmid_lock: Lock,
     /// Only with a local flush.
     tlb_flush_pending: Shared<u64>,
     /// `mmu->vmid.id`.
-    id: [Shared<u64>; 8],
+    pub(super) id: [Shared<u64>; 8],
     version: Version,
     no_xchg: bool,
     always_new: bool,
@@ -142,37 +135,6 @@ pub struct Vmids {
     /// Before the broadcast flush.
     flush_dsb: Dsb,
     pins: Option<Pins>,
-}
-
-/// VMIDs that a rollover leaves as they are.
-#[derive(Debug)]
-struct Pins {
-    pinned_map: Shared<u64>,
-    nr_pinned: Shared<u64>,
-    max_pinned: u64,
-    /// How often each VM is pinned.
-    pinned: [Shared<u64>; 8],
-    forgotten: bool,
-}
-
-impl Pins {
-    fn boot(boot: &Boot<'_>) -> Pins {
-        let config = boot.config();
-        Pins {
-            pinned_map: boot.var("pinned_vmid_map", 0),
-            nr_pinned: boot.var("nr_pinned_vmids", 0),
-            max_pinned: (config.tags as u64).saturating_sub(config.cpus as u64 + 2),
-            pinned: boot.vars("vmid.pinned", 0),
-            forgotten: boot.has(PINS_FORGOTTEN.name),
-        }
-    }
-
-    async fn map_at_rollover(&self, cpu: Cpu<'_>) -> u64 {
-        if self.forgotten {
-            return 0;
-        }
-        self.pinned_map.read(cpu).await
-    }
 }
 
 impl Vmids {
@@ -210,7 +172,7 @@ impl Vmids {
         self
     }
 
-    async fn vmid_gen_match(&self, cpu: Cpu<'_>, vmid: u64) -> bool {
+    pub(super) async fn vmid_gen_match(&self, cpu: Cpu<'_>, vmid: u64) -> bool {
         (vmid ^ self.vmid_generation.read(cpu).await) >> VMID_BITS == 0
     }
 
@@ -277,7 +239,7 @@ impl Vmids {
     }
 
     /// `new_vmid`: writes `vmid.id` itself, at each way out.
-    async fn new_vmid(&self, cpu: Cpu<'_>, vm: Space) -> u64 {
+    pub(super) async fn new_vmid(&self, cpu: Cpu<'_>, vm: Space) -> u64 {
         let id = &self.id[vm.0 as usize];
         let vmid = id.read(cpu).await;
         let mut generation = self.vmid_generation.read(cpu).await;
@@ -344,67 +306,6 @@ impl Vmids {
         if idx(vmid) == 0 {
             cpu.warn("a VM has INVALID_VMID");
         }
-    }
-
-    /// `kvm_arm_pinned_vmid_get`: a device shares the VM's stage 2 from now on.
-    async fn kvm_arm_pinned_vmid_get(&self, cpu: Cpu<'_>, pins: &Pins, vm: Space) -> Done {
-        let irqs_were_off = cpu.local_irq_save().await;
-        self.cpu_vmid_lock.lock(cpu).await;
-        let mut done = Done::Yes;
-        let count = pins.pinned[vm.0 as usize].read(cpu).await;
-        let nr_pinned = pins.nr_pinned.read(cpu).await;
-        if count == 0 && nr_pinned >= pins.max_pinned {
-            done = Done::No;
-        } else if count == 0 {
-            let mut vmid = self.id[vm.0 as usize].read(cpu).await;
-            if !self.vmid_gen_match(cpu, vmid).await {
-                vmid = self.new_vmid(cpu, vm).await;
-            }
-            // Unnoticed: how many there are only keeps their number down.
-            pins.nr_pinned.write(cpu, nr_pinned + 1).await;
-            pins.pinned_map.fetch_or(cpu, 1 << idx(vmid)).await;
-        }
-        if done == Done::Yes {
-            // Unnoticed: without it the VM changes its number like any other, and only the
-            // device, which is not modelled, would know.
-            pins.pinned[vm.0 as usize].write(cpu, count + 1).await;
-        }
-        self.cpu_vmid_lock.unlock(cpu).await;
-        if !irqs_were_off {
-            cpu.local_irq_enable().await;
-        }
-        done
-    }
-
-    /// `kvm_arm_pinned_vmid_put`; `all`: the VM ends, and with it every use.
-    async fn kvm_arm_pinned_vmid_put(
-        &self,
-        cpu: Cpu<'_>,
-        pins: &Pins,
-        vm: Space,
-        all: bool,
-    ) -> Done {
-        let vmid = self.id[vm.0 as usize].read(cpu).await;
-        let irqs_were_off = cpu.local_irq_save().await;
-        self.cpu_vmid_lock.lock(cpu).await;
-        let count = pins.pinned[vm.0 as usize].read(cpu).await;
-        let left = if all { 0 } else { count.saturating_sub(1) };
-        if count != 0 {
-            // Unnoticed: a VM that stays pinned costs a number, not safety.
-            pins.pinned[vm.0 as usize].write(cpu, left).await;
-        }
-        if count != 0 && left == 0 {
-            // Unnoticed: as the count.
-            pins.pinned_map.fetch_andnot(cpu, 1 << idx(vmid)).await;
-            let nr_pinned = pins.nr_pinned.read(cpu).await;
-            // Unnoticed: as the count.
-            pins.nr_pinned.write(cpu, nr_pinned - 1).await;
-        }
-        self.cpu_vmid_lock.unlock(cpu).await;
-        if !irqs_were_off {
-            cpu.local_irq_enable().await;
-        }
-        if count == 0 { Done::No } else { Done::Yes }
     }
 
     /// `kvm_arm_vmid_update`: gives a VM a VMID of this generation. Preemption is off.

@@ -7,6 +7,7 @@
 
 use crate::kvm::host::{Flavour, Vms};
 use crate::kvm::vmid::{self, Version, Vmids};
+use crate::kvm::vmid_pin::PINS_FORGOTTEN;
 use crate::{Defect, Source};
 use shootdown_machine::{Boot, OpKind};
 
@@ -35,7 +36,7 @@ impl Flavour for First {
         OpKind::Pin,
         OpKind::Unpin,
     ];
-    const DEFECTS: &'static [Defect] = &[vmid::PINS_FORGOTTEN];
+    const DEFECTS: &'static [Defect] = &[PINS_FORGOTTEN];
     const GOALS: &'static [&'static str] = vmid::GOALS_V1;
 
     type Vmids = Vmids;
