@@ -5,7 +5,6 @@ use shootdown::check::{Subject, check};
 use shootdown::corpus::load;
 use shootdown::exec::Bench;
 use shootdown::scenario::{Expect, Scenario, parse, print};
-use shootdown::unmet::unmet;
 use shootdown_machine::arm64::Granule;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,19 +22,6 @@ fn every_scenario_ends_as_it_says() {
         let found = check(&mut bench, &scenario, &subjects).found;
         let got = found.as_ref().map_or(Expect::Pass, |f| f.expect());
         assert_eq!(scenario.expect, Some(got), "{}", path.display());
-    }
-}
-
-/// A name that no step bears would let the CPU run on to its end, and nobody know.
-#[test]
-fn what_a_scenario_waits_for_comes() {
-    let mut bench = Bench::default();
-    for (path, scenario) in corpus() {
-        let subjects = Subject::of(&scenario).expect("known names");
-        let never = unmet(&mut bench, &scenario, &subjects);
-        // One is about just that.
-        let want = usize::from(path.ends_with("x86-invlpgb-until-never.scenario"));
-        assert_eq!(never.len(), want, "{}: {never:?}", path.display());
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Failure;
 use crate::check::Subject;
 use crate::fixed::{self, Fixed};
-use crate::scenario::{ParseError, Scenario, never_met, parse};
+use crate::scenario::{ParseError, Scenario, parse};
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, miette};
 use shootdown_machine::litmus::Test;
 use shootdown_machine::{Memory, Switch, Switches};
@@ -57,7 +57,7 @@ fn bytes(path: &str) -> Result<Vec<u8>, Failure> {
 /// Says on standard error which `until` slots of a scenario's text, counted among themselves, are
 /// met in no run.
 pub fn warn_of_unmet(path: &str, text: &[u8], nth: &[usize]) {
-    for e in never_met(text, nth) {
+    for e in Scenario::never_met(text, nth) {
         let (line, column) = (e.line, e.column);
         eprintln!(
             "warning: {path}, line {line}, column {column}: {}; expected {}",

@@ -18,7 +18,7 @@ pub use error::ParseError;
 pub(crate) use generate::{any, stale};
 pub use generate::{generate, programs};
 pub use mutate::{crossover, mutate};
-pub use parse::{never_met, parse, parse_lenient};
+pub use parse::{parse, parse_lenient};
 pub use print::{print, print_into};
 pub(crate) use words::Word;
 

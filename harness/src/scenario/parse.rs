@@ -37,19 +37,21 @@ pub fn parse(text: &[u8]) -> Result<Scenario, ParseError> {
     }
 }
 
-/// What to say of the `until` slots of a scenario's text, counted among themselves, that a run
-/// shows to be waiting for what never comes.
-pub fn never_met(text: &[u8], nth: &[usize]) -> Vec<ParseError> {
-    let mut parser = Parser::new(text, Policy::Strict);
-    // What is no scenario has no run either.
-    let _ = parser.scenario();
-    let names = nth.iter().filter_map(|nth| parser.untils.get(*nth));
-    let fault = |name: &Token<'_>| Fault {
-        at: name.at,
-        len: name.text.len(),
-        what: What::Unmet,
-    };
-    names.map(|name| fault(name).error(text)).collect()
+impl Scenario {
+    /// What to say of the `until` slots of a scenario's text, counted among themselves, that a run
+    /// shows to be waiting for what never comes.
+    pub fn never_met(text: &[u8], nth: &[usize]) -> Vec<ParseError> {
+        let mut parser = Parser::new(text, Policy::Strict);
+        // What is no scenario has no run either.
+        let _ = parser.scenario();
+        let names = nth.iter().filter_map(|nth| parser.untils.get(*nth));
+        let fault = |name: &Token<'_>| Fault {
+            at: name.at,
+            len: name.text.len(),
+            what: What::Unmet,
+        };
+        names.map(|name| fault(name).error(text)).collect()
+    }
 }
 
 /// Reads what can be read of a text that begins like a scenario, and makes the

@@ -2,7 +2,7 @@
 //! What a strict parse reads, and how it says what it cannot read.
 
 use crate::scenario::{Choice, Expect, MAX_OPS, MAX_SLOTS, MAX_TEXT, Scenario, Slot, Stop};
-use crate::scenario::{never_met, parse, parse_lenient, print, words};
+use crate::scenario::{parse, parse_lenient, print, words};
 use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, Prot, Space, Switch, Switches};
 
@@ -455,7 +455,7 @@ fn an_until_that_is_never_met_has_its_place() {
     let text =
         "scenario 1\nschedule: cpu0 until a #2, cpu1\n> schedule: cpu1 until b, cpu0 until c\n";
     let said = |nth: &[usize]| -> Vec<String> {
-        let errors = never_met(text.as_bytes(), nth);
+        let errors = Scenario::never_met(text.as_bytes(), nth);
         errors.iter().map(|e| e.to_string()).collect()
     };
     let says = |place: &str, name: &str| {
