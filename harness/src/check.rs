@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One scenario through every variant it names, and the comparison of what came out.
 
+pub mod unmet;
+
 use crate::exec::{Bench, Exec, Input, execute};
 use crate::scenario::{Choice, Scenario};
 use shootdown_machine::{Cost, OpSet};

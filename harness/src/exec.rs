@@ -294,7 +294,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
 }
 
 /// Whether an announced step bears a name that `until` may give.
-pub(crate) fn named(state: &State, a: &Announced, name: &str) -> bool {
+fn named(state: &State, a: &Announced, name: &str) -> bool {
     a.act.word() == name || crate::names::variable(state, &a.act).is_some_and(|n| n.name == name)
 }
 

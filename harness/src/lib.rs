@@ -19,4 +19,3 @@ mod program;
 pub mod report;
 pub mod sabotage;
 pub mod scenario;
-pub mod unmet;

@@ -2,11 +2,11 @@
 //! `shootdown replay` and `shootdown minimize`.
 
 use super::{Failure, input};
+use crate::check::unmet::unmet;
 use crate::check::{Outcome, Subject, check, input as input_of, run_one};
 use crate::exec::{Bench, Input};
 use crate::report::report;
 use crate::scenario::{Expect, Scenario};
-use crate::unmet::unmet;
 use miette::miette;
 use std::process::ExitCode;
 

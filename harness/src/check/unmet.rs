@@ -3,7 +3,8 @@
 //! variant has no step of.
 
 use crate::check::{Subject, input, run};
-use crate::exec::{Bench, Exec, named};
+use crate::exec::{Bench, Exec};
+use crate::names;
 use crate::scenario::{Scenario, Slot, Stop};
 
 /// Which `until` slots of a scenario, counted among themselves, are met in no run: the CPU comes to
@@ -49,7 +50,10 @@ fn follow(exec: &mut dyn Exec, scenario: &Scenario, failed: &mut [bool]) {
             continue;
         };
         let state = exec.machine().state();
-        let here = exec.next(*cpu).is_some_and(|a| named(&state, &a, name));
+        let here = exec.next(*cpu).is_some_and(|a| {
+            let variable = names::variable(&state, &a.act);
+            a.act.word() == name || variable.is_some_and(|v| v.name == name)
+        });
         if let Some(failed) = failed.next() {
             *failed = !here;
         }
