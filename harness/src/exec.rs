@@ -2,11 +2,12 @@
 //! Execution of one variant: programs as futures, slots as their schedule.
 
 use crate::coverage::Coverage;
+use crate::names::is_named;
 use crate::program::{Lives, run_op};
 use crate::scenario::{MAX_STEPS, Slot, Stop};
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use shootdown_machine::{Announced, Config, Cpu, Event, Ipi, Machine, Op, State};
+use shootdown_machine::{Announced, Config, Cpu, Event, Ipi, Machine, Op};
 use shootdown_oracle::Oracle;
 use shootdown_variants::Variant;
 
@@ -25,6 +26,9 @@ pub trait Exec {
     fn over(&self) -> bool;
     /// What the CPU will do next, if it is in the middle of an operation.
     fn next(&self, cpu: u8) -> Option<Announced>;
+    /// Brings a CPU to its next step, beginning an operation if it must, and tells what that
+    /// is; `None`: its program is done, or the run is over.
+    fn come_to(&mut self, cpu: u8) -> Option<Announced>;
     /// The machine.
     fn machine(&self) -> &Machine;
 }
@@ -224,7 +228,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                     }
                     let state = self.machine.state();
                     let c = &state.cpus[cpu as usize];
-                    let here = c.next.is_some_and(|a| named(&state, &a, name));
+                    let here = c.next.is_some_and(|a| is_named(&state, &a.act, name));
                     if here && counted != Some(c.announcements) {
                         counted = Some(c.announcements);
                         left -= 1;
@@ -291,11 +295,6 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
             return;
         }
     }
-}
-
-/// Whether an announced step bears a name that `until` may give.
-fn named(state: &State, a: &Announced, name: &str) -> bool {
-    a.act.word() == name || crate::names::variable(state, &a.act).is_some_and(|n| n.name == name)
 }
 
 impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F, S> {
@@ -368,6 +367,11 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
 
     fn next(&self, cpu: u8) -> Option<Announced> {
         self.machine.state().cpus[cpu as usize].next
+    }
+
+    fn come_to(&mut self, cpu: u8) -> Option<Announced> {
+        let there = !self.over && self.announce(cpu);
+        self.next(cpu).filter(|_| there && !self.over)
     }
 
     fn machine(&self) -> &Machine {

@@ -19,3 +19,4 @@ mod program;
 pub mod report;
 pub mod sabotage;
 pub mod scenario;
+mod turns;

@@ -5,6 +5,7 @@
 use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::scenario::{Scenario, Slot, Stop};
+use crate::turns::{Turn, turns};
 use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Bbm, Domain, Memory, Space};
 
@@ -57,7 +58,9 @@ pub fn minimize(bench: &mut Bench, scenario: &Scenario) -> Result<Option<Minimiz
         found,
         trials: 0,
     };
+    shrink.count_turns();
     shrink.all();
+    shrink.name_turns();
     let Shrink {
         mut best,
         found,
@@ -110,6 +113,42 @@ impl Shrink<'_> {
             self.simplify_slots();
             if self.best == before {
                 return;
+            }
+        }
+    }
+
+    /// Gives turns that end at a name their steps, which the passes can make fewer.
+    fn count_turns(&mut self) {
+        self.change_turns(|stop, turn| match stop {
+            Stop::Until { .. } => Some(Stop::Steps(turn.steps)),
+            Stop::Steps(_) => None,
+        });
+    }
+
+    /// Gives turns of some steps the name of the step that they come to. A count is off with
+    /// the next change of the port, and tells a reader nothing.
+    fn name_turns(&mut self) {
+        self.change_turns(|stop, turn| match stop {
+            Stop::Until { .. } => None,
+            Stop::Steps(_) => turn.end.clone(),
+        });
+    }
+
+    /// Another form for the ends of turns, where it comes to the same. From the last to the
+    /// first, since turns that are counted join their neighbours.
+    fn change_turns(&mut self, to: impl Fn(&Stop, &Turn) -> Option<Stop>) {
+        let Some(by) = self.subjects.first() else {
+            return;
+        };
+        let turns = turns(self.bench, *by, &self.best);
+        for (at, turn) in turns.iter().enumerate().rev() {
+            let mut candidate = self.best.clone();
+            if let (Some(Slot::Run { stop, .. }), Some(turn)) =
+                (candidate.schedule.get_mut(at), turn)
+                && let Some(to) = to(stop, turn)
+            {
+                *stop = to;
+                self.offer(candidate);
             }
         }
     }

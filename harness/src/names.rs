@@ -13,6 +13,11 @@ pub fn variable(state: &State, act: &Act) -> Option<Name> {
     state.mem.name(word)
 }
 
+/// Whether a step bears a name that `until` may give.
+pub fn is_named(state: &State, act: &Act, name: &str) -> bool {
+    act.word() == name || variable(state, act).is_some_and(|n| n.name == name)
+}
+
 /// What a variable is to an allocator of tags, by the kernel's habits of naming.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {

@@ -49,7 +49,7 @@ pub async fn run_op<V: Variant>(variant: &V, lives: &Lives, cpu: Cpu<'_>, work: 
         Work::Ipi(message) => return variant.ipi(cpu, message).await,
     };
     let me = cpu.id() as usize;
-    if !V::OPS.contains(&op.kind()) {
+    if !V::has(op) {
         return;
     }
     let loaded = lives.loaded[me].get();

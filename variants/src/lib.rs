@@ -37,7 +37,9 @@ pub mod pgtable;
 pub mod riscv;
 pub mod x86;
 
-use shootdown_machine::{Access, Boot, Config, Cpu, Done, OpKind, Outcome, Page, Prot, Space, Va};
+use shootdown_machine::{
+    Access, Boot, Config, Cpu, Done, Op, OpKind, Outcome, Page, Prot, Space, Va,
+};
 
 /// The variants, and how to get at one by name. Made by the build from the files of
 /// `src/ports/`.
@@ -152,6 +154,12 @@ pub trait Variant: Sized + 'static {
     const THREADS: bool = false;
     /// Planted to be found: not part of the sound set.
     const CANARY: bool = false;
+
+    /// Whether it has an operation, at the address that it is about. What it has not does
+    /// nothing, and is not compared with what others make of it.
+    fn has(op: Op) -> bool {
+        Self::OPS.contains(&op.kind())
+    }
 
     /// The machine it needs, from the one the scenario has.
     fn machine(config: Config) -> Config {

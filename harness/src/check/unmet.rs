@@ -4,7 +4,7 @@
 
 use crate::check::{Subject, input, run};
 use crate::exec::{Bench, Exec};
-use crate::names;
+use crate::names::is_named;
 use crate::scenario::{Scenario, Slot, Stop};
 
 /// Which `until` slots of a scenario, counted among themselves, are met in no run: the CPU comes to
@@ -50,10 +50,8 @@ fn follow(exec: &mut dyn Exec, scenario: &Scenario, failed: &mut [bool]) {
             continue;
         };
         let state = exec.machine().state();
-        let here = exec.next(*cpu).is_some_and(|a| {
-            let variable = names::variable(&state, &a.act);
-            a.act.word() == name || variable.is_some_and(|v| v.name == name)
-        });
+        let next = exec.next(*cpu);
+        let here = next.is_some_and(|next| is_named(&state, &next.act, name));
         if let Some(failed) = failed.next() {
             *failed = !here;
         }

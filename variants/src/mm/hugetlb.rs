@@ -9,7 +9,7 @@ use super::gather::Gather;
 use super::tables::frame;
 use super::{GOAL_LAST, GOAL_SHARED, GOAL_UNSHARED, Mm, Mmu, defects};
 use shootdown_machine::arm64::Desc;
-use shootdown_machine::{Cpu, Done, PAGE, Space, Va, slot_pa};
+use shootdown_machine::{Cpu, Done, Op, PAGE, Space, Va, slot_pa};
 
 /// Where the area of the hugetlb file begins, to the end of the addresses. The file has one page.
 pub(super) const AREA: Va = 0xc000;
@@ -17,6 +17,21 @@ pub(super) const AREA: Va = 0xc000;
 /// Whether an address is in the area.
 pub(super) fn is_vm_hugetlb_page(va: Va) -> bool {
     va >= AREA
+}
+
+/// Whether a page may be the subject of an operation. Of the area there is only the one page,
+/// and that is on no list of reclaim, not migrated, moved or collapsed, without hints, and
+/// without userfaultfd (`uffd_disable_huge_pmd_share`).
+pub(super) fn has(op: Op) -> bool {
+    let to = if let Op::Move(_, _, to) = op { to } else { 0 };
+    match op {
+        _ if is_vm_hugetlb_page(to) => false,
+        Op::Map(_, va) | Op::Unmap(_, va) | Op::Protect(_, va, _) | Op::Zap(_, va) => {
+            !is_vm_hugetlb_page(va) || va == AREA
+        }
+        Op::Touch(..) | Op::Gup(..) => true,
+        _ => op.va().is_none_or(|va| !is_vm_hugetlb_page(va)),
+    }
 }
 
 impl<A: Mmu> Mm<A> {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A variant out of generic mm code and an architecture.
 
-use super::{Fault, GOALS, Mm, Mmu, SYNC};
+use super::{Fault, GOALS, Mm, Mmu, SYNC, hugetlb};
 use crate::pgtable::page_table_ops;
 use crate::{Defect, Source, Tagging, Variant};
-use shootdown_machine::{Access, Boot, Config, Cpu, Done, OpKind, Outcome, Page, Prot, Space, Va};
+use shootdown_machine::{
+    Access, Boot, Config, Cpu, Done, Op, OpKind, Outcome, Page, Prot, Space, Va,
+};
 
 /// The variant.
 #[derive(Debug)]
@@ -39,6 +41,10 @@ impl<A: Mmu> Variant for Kernel<A> {
         OpKind::Move,
         OpKind::Fork,
     ];
+
+    fn has(op: Op) -> bool {
+        Self::OPS.contains(&op.kind()) && hugetlb::has(op)
+    }
 
     fn machine(config: Config) -> Config {
         A::machine(config)

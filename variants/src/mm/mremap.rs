@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `mremap` (mm/mremap.c).
 
-use super::hugetlb::is_vm_hugetlb_page;
 use super::ops::{pte_index, table_aligned};
 use super::tables::slot;
 use super::{GOAL_TABLE_MOVED, Mm, Mmu, defects};
@@ -11,8 +10,7 @@ use shootdown_machine::{Cpu, Done, PAGE, Space, Va, level_size};
 impl<A: Mmu> Mm<A> {
     /// Moves a page, or a table of them. Areas of files and drivers stay where they are.
     pub async fn mremap(&self, cpu: Cpu<'_>, mm: Space, va: Va, to: Va) -> Done {
-        let file = |va| va == 0 || is_vm_hugetlb_page(va);
-        if file(va) || file(to) || va == to {
+        if va == 0 || to == 0 || va == to {
             return Done::No;
         }
         self.mmap_write_lock(cpu, mm).await;

@@ -11,9 +11,6 @@ use shootdown_machine::{Cpu, Done, PAGE, Page, Prot, SLOTS, Space, Va, slot_pa};
 impl<A: Mmu> Mm<A> {
     /// `mmap` with MAP_POPULATE.
     pub async fn map(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
-        if is_vm_hugetlb_page(va) && va != hugetlb::AREA {
-            return Done::No;
-        }
         self.mmap_write_lock(cpu, mm).await;
         // The fault is taken again if the table was retracted meanwhile.
         let done = loop {
@@ -289,7 +286,7 @@ impl<A: Mmu> Mm<A> {
 
     /// `task_numa_work`: `change_prot_numa`. Pages of files and drivers are left alone.
     pub async fn hint(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
-        if va == 0 || is_vm_hugetlb_page(va) {
+        if va == 0 {
             return Done::No;
         }
         self.mmap_read_lock(cpu, mm).await;

@@ -3,7 +3,6 @@
 //! write-back, migration, and a driver that takes its page back (mm/rmap.c, mm/vmscan.c,
 //! mm/migrate.c).
 
-use super::hugetlb::is_vm_hugetlb_page;
 use super::pte::SWAPPED;
 use super::{GOAL_NO_AREA, gather::Gather};
 use super::{Kind, MAPPED, Mm, Mmu, defects};
@@ -13,9 +12,6 @@ use shootdown_machine::{Cpu, Done, Page, Space, Va};
 impl<A: Mmu> Mm<A> {
     /// `shrink_folio_list` for one page, or the driver's call of `unmap_mapping_range`.
     pub async fn reclaim(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
-        if is_vm_hugetlb_page(va) {
-            return Done::No; // those are on no list
-        }
         let rmap = self.rmap_lock[mm.0 as usize];
         rmap.lock(cpu).await;
         let done = if va == 0 && self.drives(mm) {
@@ -96,9 +92,6 @@ impl<A: Mmu> Mm<A> {
     /// Write-back of the file's page. Of others, the next write is to be told: a userfaultfd
     /// that write-protects (WP_ASYNC).
     pub async fn clean(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
-        if is_vm_hugetlb_page(va) {
-            return Done::No; // uffd_disable_huge_pmd_share
-        }
         if va != 0 {
             return self.change_uffd_wp_range(cpu, mm, va).await;
         }
@@ -171,9 +164,6 @@ impl<A: Mmu> Mm<A> {
     /// `migrate_folio`. The page-table lock is held in place of a migration entry, which faults
     /// would wait for.
     pub async fn remap(&self, cpu: Cpu<'_>, mm: Space, va: Va, page: Page) -> Done {
-        if is_vm_hugetlb_page(va) {
-            return Done::No; // left out
-        }
         let rmap = self.rmap_lock[mm.0 as usize];
         rmap.lock(cpu).await;
         let mut done = Done::No;

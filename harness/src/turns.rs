@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The turns of a schedule, by how long they are and by where they end.
+
+use crate::check::{Subject, input, run};
+use crate::exec::{Bench, Exec};
+use crate::names::variable;
+use crate::scenario::{MAX_STEPS, Scenario, Slot, Stop};
+use shootdown_machine::Announced;
+
+/// What a turn came to in a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// Steps taken.
+    pub steps: u16,
+    /// Where the CPU stands then, as an `until` says it: the name of its next step, and how
+    /// many of that name the turn has come to. `None`: it is done, or cannot go on.
+    pub end: Option<Stop>,
+}
+
+/// The turns of a scenario's schedule as `by` runs it; `None` for slots that are none, or that
+/// the run did not come to.
+pub fn turns(bench: &mut Bench, by: Subject, scenario: &Scenario) -> Vec<Option<Turn>> {
+    let mut turns = vec![None; scenario.schedule.len()];
+    run(bench, by, input(scenario), |exec| {
+        for (slot, turn) in scenario.schedule.iter().zip(&mut turns) {
+            if exec.over() {
+                break;
+            }
+            match slot {
+                Slot::Run { cpu, stop } => *turn = Some(take(exec, *cpu, stop)),
+                _ => {
+                    exec.apply(slot);
+                }
+            }
+        }
+    });
+    turns
+}
+
+/// A step that a turn has come to: the word for it, the variable it accesses, and the number of
+/// its announcement. One that is announced again after an interrupt counts once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Met {
+    word: &'static str,
+    variable: Option<&'static str>,
+    announcement: u32,
+}
+
+impl Met {
+    fn new(exec: &dyn Exec, cpu: u8, next: &Announced) -> Met {
+        let state = exec.machine().state();
+        Met {
+            word: next.act.word(),
+            variable: variable(&state, &next.act).map(|name| name.name),
+            announcement: state.cpus[cpu as usize].announcements,
+        }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.word == name || self.variable == Some(name)
+    }
+}
+
+/// Takes a turn, step by step.
+fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
+    let mut met: Vec<Met> = Vec::new();
+    let mut steps = 0;
+    loop {
+        let next = exec.come_to(cpu);
+        let Some(next) = next.filter(|_| exec.ready(cpu)) else {
+            return Turn { steps, end: None };
+        };
+        let here = Met::new(exec, cpu, &next);
+        if met.last() != Some(&here) {
+            met.push(here);
+        }
+        let count = |name: &str| met.iter().filter(|met| met.is(name)).count() as u16;
+        let there = match stop {
+            Stop::Until { name, nth } => steps == MAX_STEPS || count(name) == *nth,
+            Stop::Steps(most) => steps == *most,
+        };
+        if there {
+            let name = here.variable.unwrap_or(here.word);
+            let (name, nth) = (name.to_owned(), count(name));
+            let end = Some(Stop::Until { name, nth });
+            return Turn { steps, end };
+        }
+        exec.apply(&Slot::Run {
+            cpu,
+            stop: Stop::Steps(1),
+        });
+        steps += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::parse;
+
+    const TEXT: &str = "scenario 1
+variants arm64-asid
+machine cpus=2 spaces=4 tags=4
+cpu0: switch A; switch B
+cpu1: switch C; touch 0x1000; switch D; switch B
+schedule: cpu1 until TTBR0 #3, cpu0 until asid_map #5, walk cpu1 0x1000, cpu1 x3
+";
+
+    fn turns_of(schedule: &[Slot]) -> Vec<Option<Turn>> {
+        let mut scenario = parse(TEXT.as_bytes()).unwrap();
+        scenario.schedule = schedule.to_vec();
+        let by = Subject::of(&scenario).unwrap()[0];
+        turns(&mut Bench::default(), by, &scenario)
+    }
+
+    #[test]
+    fn a_turn_of_steps_and_one_until_are_the_same() {
+        let named = parse(TEXT.as_bytes()).unwrap().schedule;
+        let turns = turns_of(&named);
+        assert!(turns[2].is_none(), "a walk is no turn");
+        let (mut counted, mut again) = (named.clone(), named.clone());
+        for (at, turn) in turns.iter().enumerate() {
+            let Some(turn) = turn else { continue };
+            for (slot, to) in [
+                (&mut counted[at], Some(Stop::Steps(turn.steps))),
+                (&mut again[at], turn.end.clone()),
+            ] {
+                if let (Slot::Run { stop, .. }, Some(to)) = (slot, to) {
+                    *stop = to;
+                }
+            }
+        }
+        assert_eq!(again[..2], named[..2], "the end of `until` is what it says");
+        assert_ne!(counted[0], named[0]);
+        assert_eq!(turns_of(&counted), turns);
+        assert_eq!(turns_of(&again), turns);
+    }
+
+    #[test]
+    fn a_cpu_that_is_done_stands_nowhere() {
+        let stop = Stop::Steps(MAX_STEPS);
+        let turns = turns_of(&[Slot::Run { cpu: 0, stop }]);
+        let turn = turns[0].as_ref().unwrap();
+        assert!(turn.end.is_none() && turn.steps > 20 && turn.steps < 200);
+    }
+}
