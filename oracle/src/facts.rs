@@ -72,7 +72,8 @@ pub struct Running {
     pub disturbed: bool,
     /// What it has yet to make good before its operation returns.
     pub debts: Vec<Debt>,
-    /// The last leaf that its operation has made invalid: where, and what it was.
+    /// The last leaf that its operation has made invalid, and not changed again since it was
+    /// made: where, and what it was.
     pub broke: Option<(u64, Desc)>,
 }
 
@@ -226,8 +227,12 @@ impl Facts {
         let (before, after) = (state.decode(level, old), state.decode(level, new));
         let leaf = before.leaf().is_some();
         let same = before.pa() == after.pa() && leaf == after.leaf().is_some();
+        let broke = &mut self.cpus[cpu as usize].broke;
         if leaf && !new.valid() {
-            self.cpus[cpu as usize].broke = Some((pa, old));
+            *broke = Some((pa, old));
+        } else if old.valid() && broke.is_some_and(|(at, _)| at == pa) {
+            // It has been made since; what changes now is not that break's other half.
+            *broke = None;
         }
         let writable = |d: Decoded| d.leaf().is_some_and(|leaf| leaf.writable);
         let restricted = writable(before) && !writable(after);

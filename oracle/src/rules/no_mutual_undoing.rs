@@ -65,6 +65,19 @@ mod tests {
         assert_eq!(stage1(private(), async |s| fault(s, op, true).await), None);
     }
 
+    /// What one fault has broken and made anew, the next gives its old value, without a break.
+    #[test]
+    fn good_fault_after_another() {
+        let op = Op::Touch(0x1000, Access::Read);
+        let broken = stage1(private(), async |s| {
+            fault(s, op, true).await;
+            let pte = s.pte(A, 0x1000);
+            let old = s.c0.pte_read(pte).await.with_writable(Stage::One, true);
+            s.c0.pte_write_release(pte, old).await;
+        });
+        assert_eq!(broken, None);
+    }
+
     /// Only faults are tried again until they succeed.
     #[test]
     fn good_operation_that_is_no_fault() {
