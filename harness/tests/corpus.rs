@@ -4,6 +4,7 @@
 use shootdown::check::{Subject, check};
 use shootdown::corpus::load;
 use shootdown::exec::Bench;
+use shootdown::minimize::minimize;
 use shootdown::scenario::{Expect, Scenario, parse, print};
 use shootdown_machine::arm64::Granule;
 use std::collections::BTreeSet;
@@ -110,5 +111,23 @@ fn a_scenario_prints_as_what_it_parses_to() {
     for (path, scenario) in corpus() {
         let again = parse(print(&scenario).as_bytes()).expect("what is printed parses");
         assert_eq!(again, scenario, "{}", path.display());
+    }
+}
+
+#[test]
+fn what_is_minimized_stays_as_it_is() {
+    let mut bench = Bench::default();
+    for (path, scenario) in corpus() {
+        let Some(once) = minimize(&mut bench, &scenario).unwrap() else {
+            continue;
+        };
+        let size = |s: &Scenario| s.programs.iter().flatten().count() + s.schedule.len();
+        assert!(
+            size(&once.scenario) <= size(&scenario),
+            "{}",
+            path.display()
+        );
+        let twice = minimize(&mut bench, &once.scenario).unwrap().unwrap();
+        assert_eq!(once.scenario, twice.scenario, "{}", path.display());
     }
 }
