@@ -7,6 +7,7 @@ mod input;
 mod list;
 mod litmus;
 mod replay;
+mod report;
 mod run;
 mod sabotage;
 mod zoo;
@@ -30,6 +31,8 @@ enum Command {
     Run(run::Args),
     /// Run one scenario and report.
     Replay(replay::Args),
+    /// Write a finding out: for a mail, for other tools.
+    Report(report::Args),
     /// Make a scenario that breaks a rule as small as it gets.
     Minimize(replay::MinimizeArgs),
     /// Ignore one TLBI, barrier, lock or store at a time, and see whether anybody notices.
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::list(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Report(args) => report::report(&args),
         Command::Minimize(args) => replay::minimize(&args),
         Command::Sabotage(args) => sabotage::sabotage(&args),
         Command::Litmus(args) => litmus::litmus(&args),
