@@ -7,7 +7,7 @@ use crate::program::{Lives, run_op};
 use crate::scenario::{MAX_STEPS, Slot, Stop};
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use shootdown_machine::{Announced, Config, Cpu, Event, Ipi, Machine, Op};
+use shootdown_machine::{Announced, Config, Cpu, Event, Ipi, Machine, Op, Sabotage};
 use shootdown_oracle::Oracle;
 use shootdown_variants::Variant;
 
@@ -44,8 +44,8 @@ pub struct Input<'a> {
     pub defect: Option<&'static str>,
     /// The programs.
     pub programs: &'a [Vec<Op>],
-    /// A call site whose maintenance is ignored.
-    pub sabotage: Option<(&'static str, u32, u32)>,
+    /// Maintenance to ignore.
+    pub sabotage: Option<Sabotage>,
     /// Record every event.
     pub trace: bool,
 }

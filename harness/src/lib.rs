@@ -9,6 +9,7 @@ pub mod corpus;
 pub mod cost;
 pub mod coverage;
 pub mod exec;
+pub mod explain;
 pub mod explore;
 pub mod findings;
 pub mod fixed;

@@ -9,7 +9,7 @@ use crate::check::{Subject, input, run_one};
 use crate::exec::{Bench, Input};
 use crate::scenario::{Scenario, generate};
 use fastrand::Rng;
-use shootdown_machine::{Act, Event, State};
+use shootdown_machine::{Act, Event, Sabotage, State};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -120,7 +120,11 @@ pub fn notice(
     most: u32,
     rng: &mut Rng,
 ) -> Option<Noticed> {
-    let sabotage = Some((site.file, site.line, site.column));
+    let sabotage = Some(Sabotage::Site {
+        file: site.file,
+        line: site.line,
+        column: site.column,
+    });
     let random = core::iter::repeat_with(|| generate(rng, Subject::ops(&[by]))).take(most as usize);
     for (runs, scenario) in (1..).zip(scenarios.iter().cloned().chain(random)) {
         let result = run_one(

@@ -127,6 +127,29 @@ pub struct Cost {
     pub slow_paths: u64,
 }
 
+impl Cost {
+    /// TLBIs of either scope.
+    pub fn tlbis(&self) -> u64 {
+        self.tlbi_local + self.tlbi_broadcast
+    }
+}
+
+/// Maintenance that the machine ignores: TLBIs, barriers, locks, IPIs and plain stores only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    /// Whatever a call site does.
+    Site {
+        /// Source file, as the compiler names it.
+        file: &'static str,
+        /// Line.
+        line: u32,
+        /// Column.
+        column: u32,
+    },
+    /// The step of this number.
+    Step(u32),
+}
+
 /// Everything.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -164,8 +187,8 @@ pub struct State {
     /// Remember what TLBIs took away, for accesses that were made before and are only looked at
     /// later: user programs of several accesses (litmus tests).
     pub remember: bool,
-    /// Ignore the maintenance at this site.
-    pub sabotage: Option<(&'static str, u32, u32)>,
+    /// Maintenance to ignore.
+    pub sabotage: Option<Sabotage>,
     /// Goals reached.
     pub goals: Vec<&'static str>,
     /// Counters.
@@ -529,9 +552,11 @@ impl State {
             _ if c.preempted => true,
             None => false,
             Some(a) => match a.act {
-                Act::Lock(word) => self.mem.get(word) != 0 && !self.is_sabotaged(a),
+                Act::Lock(word) => self.mem.get(word) != 0 && !self.is_sabotaged(a, self.step + 1),
                 // A writer's number is in the low byte.
-                Act::ReadLock(word) => self.mem.get(word) & 0xff != 0 && !self.is_sabotaged(a),
+                Act::ReadLock(word) => {
+                    self.mem.get(word) & 0xff != 0 && !self.is_sabotaged(a, self.step + 1)
+                }
                 Act::AwaitChange(since) => self.pte_changes == since,
                 Act::WaitIpi => c.unacked != 0,
                 _ => false,
@@ -539,12 +564,15 @@ impl State {
         }
     }
 
-    pub(crate) fn is_sabotaged(&self, a: &Announced) -> bool {
-        self.sabotage.is_some_and(|(file, line, column)| {
-            a.site.line() == line
-                && a.site.column() == column
-                && a.site.file() == file
-                && a.act.is_maintenance()
-        })
+    /// Whether what was announced is to be ignored as the step of this number.
+    pub(crate) fn is_sabotaged(&self, a: &Announced, step: u32) -> bool {
+        let here = match self.sabotage {
+            None => false,
+            Some(Sabotage::Step(ignored)) => step == ignored,
+            Some(Sabotage::Site { file, line, column }) => {
+                a.site.line() == line && a.site.column() == column && a.site.file() == file
+            }
+        };
+        here && a.act.is_maintenance()
     }
 }

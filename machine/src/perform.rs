@@ -17,7 +17,7 @@ impl State {
     pub(crate) fn perform(&mut self, cpu: u8, a: Announced) -> Option<u64> {
         self.step += 1;
         self.cost.steps += 1;
-        let ignored = self.sabotage.is_some() && self.is_sabotaged(&a);
+        let ignored = self.is_sabotaged(&a, self.step);
         let value = if ignored {
             Some(matches!(a.act, Act::RemoteFence(..)) as u64) // it does not fail
         } else {

@@ -2,6 +2,7 @@
 //! The command line. Exit status 0: as expected; 1: a finding; 2: bad input.
 
 mod cost;
+mod explain;
 mod fuzz;
 mod input;
 mod list;
@@ -31,6 +32,8 @@ enum Command {
     Run(run::Args),
     /// Run one scenario and report.
     Replay(replay::Args),
+    /// Say why a run ends as it does: windows, causes, what keeps a rule.
+    Explain(explain::Args),
     /// Write a finding out: for a mail, for other tools.
     Report(report::Args),
     /// Make a scenario that breaks a rule as small as it gets.
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::list(&args),
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Report(args) => report::report(&args),
         Command::Minimize(args) => replay::minimize(&args),
         Command::Sabotage(args) => sabotage::sabotage(&args),

@@ -69,11 +69,13 @@ struct Hardware {
     memory: Memory,
     /// What is to come before anything else: which of several entries a CPU's lookups take.
     opening: Vec<Slot>,
-    /// Probability that a walker starts right after a TLBI. Most windows are about one: what it
-    /// should have removed comes back, or meets what it has left.
+    /// Probability that a walker starts right after a TLBI, or where another CPU takes over. Most
+    /// windows are about one: what was removed comes back, or meets what is left.
     eager: f64,
-    /// TLBIs so far.
-    tlbis: u64,
+    /// Hand-overs that the scheduler has told of.
+    windows: u64,
+    /// TLBIs and hand-overs so far.
+    seen: u64,
 }
 
 /// An address that a program of the scenario is about.
@@ -98,7 +100,8 @@ impl Hardware {
                 false => Vec::new(),
             },
             eager: any(rng, &[0.0, 0.2, 0.6]),
-            tlbis: 0,
+            windows: 0,
+            seen: 0,
             rng: rng.fork(),
             cpus: machine.cpus,
             rate,
@@ -127,17 +130,18 @@ impl Hardware {
         {
             return Some(Slot::Ipi { cpu });
         }
-        let cost = exec.machine().state().cost;
-        let tlbis = cost.tlbi_local + cost.tlbi_broadcast;
-        if tlbis != self.tlbis {
-            self.tlbis = tlbis;
+        let now = self.windows + exec.machine().state().cost.tlbis();
+        if now != self.seen {
+            self.seen = now;
             if self.rng.f64() < self.eager {
                 let (cpu, va) = (self.rng.u8(..self.cpus), self.hot[self.rng.usize(..2)]);
+                // One that stops on its way goes on after the next of these.
+                let steps = any(&mut self.rng, &[None, None, Some(2)]);
                 return Some(Slot::Walk {
                     cpu,
                     va,
                     old: false,
-                    steps: None,
+                    steps,
                 });
             }
         }
@@ -199,7 +203,7 @@ impl Hardware {
 }
 
 /// One step of a CPU.
-fn one_step(cpu: u8) -> Slot {
+pub(crate) fn one_step(cpu: u8) -> Slot {
     Slot::Run {
         cpu,
         stop: Stop::Steps(1),

@@ -5,6 +5,7 @@ use super::{Hardware, Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any};
 use fastrand::Rng;
+use shootdown_machine::Announced;
 
 /// Priority changes of a run: a bug of depth d needs d - 1.
 const CHANGES: usize = 3;
@@ -14,15 +15,35 @@ const LENGTHS: &[u32] = &[50, 150, 300, 600];
 /// Steps after which a CPU of the highest priority is taken to spin, waiting for another.
 const PATIENCE: u32 = 200;
 
+/// Where priorities change.
+enum Changes {
+    /// At these steps of the run.
+    Steps([u32; CHANGES]),
+    /// Before steps at some places of the code. A window is as long as the code between two
+    /// places, however long the run: of a few dozen places, two are drawn far more often
+    /// than two steps of hundreds.
+    Places {
+        salt: u32,
+        /// One place in so many.
+        one_in: u32,
+        /// Probability of a change on coming to one.
+        rate: f64,
+        left: usize,
+    },
+}
+
 /// The CPU of the highest priority runs, until a change lowers it.
 pub struct Pct {
+    rng: Rng,
     hardware: Hardware,
     /// CPUs, highest priority first.
     order: Vec<u8>,
-    changes: [u32; CHANGES],
+    changes: Changes,
     step: u32,
     /// The CPU that ran last, and its steps in a row.
     run: (u8, u32),
+    /// CPUs that stand at the place where a change has lowered them.
+    lowered: [bool; 4],
 }
 
 impl Pct {
@@ -31,16 +52,53 @@ impl Pct {
         let hardware = Hardware::new(rng, scenario);
         let mut order: Vec<u8> = (0..scenario.machine.cpus).collect();
         rng.shuffle(&mut order);
-        let length = any(rng, LENGTHS);
-        let changes = core::array::from_fn(|_| rng.u32(..length));
+        let changes = if rng.bool() {
+            let length = any(rng, LENGTHS);
+            Changes::Steps(core::array::from_fn(|_| rng.u32(..length)))
+        } else {
+            Changes::Places {
+                salt: rng.u32(..),
+                one_in: any(rng, &[2, 5, 12]),
+                rate: any(rng, &[0.15, 0.4, 0.8]),
+                left: rng.usize(1..=2 * CHANGES),
+            }
+        };
         Pct {
+            rng: rng.fork(),
             hardware,
             order,
             changes,
             step: 0,
             run: (0, 0),
+            lowered: [false; 4],
         }
     }
+
+    /// Whether priorities change before this step of a CPU.
+    fn changes(&mut self, exec: &dyn Exec, cpu: u8) -> bool {
+        match &mut self.changes {
+            Changes::Steps(steps) => steps.contains(&self.step),
+            Changes::Places {
+                salt,
+                one_in,
+                rate,
+                left,
+            } => {
+                let here = *left > 0 && hash(*salt, exec.next(cpu)) % *one_in == 0;
+                let change = here && !self.lowered[cpu as usize] && self.rng.f64() < *rate;
+                *left -= usize::from(change);
+                change
+            }
+        }
+    }
+}
+
+/// A number for a place in the code; between operations is one, too.
+fn hash(salt: u32, next: Option<Announced>) -> u32 {
+    let (file, line) = next.map_or((0, 0), |n| (n.site.file().len() as u32, n.site.line()));
+    let place = salt ^ line.wrapping_mul(0x9e37_79b1) ^ file.wrapping_mul(0x85eb_ca6b);
+    let mixed = (place ^ place >> 15).wrapping_mul(0x2c1b_3c6d);
+    mixed ^ mixed >> 13
 }
 
 impl Scheduler for Pct {
@@ -49,16 +107,20 @@ impl Scheduler for Pct {
         if act.is_some() {
             return act;
         }
-        let mut place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
-        let mut cpu = self.order[place];
-        let change = self.changes.contains(&self.step);
-        self.step += 1;
+        let place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
+        let cpu = self.order[place];
+        let change = self.changes(exec, cpu);
         if change || self.run == (cpu, PATIENCE) {
             self.order.remove(place);
             self.order.push(cpu);
-            place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
-            cpu = self.order[place];
+            self.lowered[cpu as usize] = true;
+            self.run = (cpu, 0);
+            self.step += 1;
+            self.hardware.windows += 1;
+            return self.next(exec);
         }
+        self.step += 1;
+        self.lowered[cpu as usize] = false;
         self.run = (cpu, if self.run.0 == cpu { self.run.1 + 1 } else { 1 });
         Some(one_step(cpu))
     }

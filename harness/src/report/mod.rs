@@ -15,18 +15,19 @@ mod passed;
 mod rows;
 mod run;
 mod tables;
-mod text;
+pub(crate) mod text;
 mod tlbs;
 mod topic;
-mod words;
+pub(crate) mod words;
 
 use crate::check::{self, Found, Subject};
 use crate::exec::{Bench, Input};
 use crate::scenario::{Scenario, print};
 use core::fmt;
-use run::{Boot, Run};
+use run::Boot;
+pub(crate) use run::{Run, Span};
 use shootdown_machine::{Config, Memory, Op};
-use shootdown_oracle::Class;
+use shootdown_oracle::{Breach, Class, Finding};
 use topic::Topic;
 
 /// A report, by its parts. Each is text that ends with a line feed.
@@ -78,35 +79,10 @@ impl Report {
     /// [`check::check`] gave for this scenario.
     pub fn new(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Report {
         let needed = needed(bench, scenario, found);
-        let boot = boot(bench, scenario, found);
-        let input = Input {
-            trace: true,
-            ..check::input(scenario)
-        };
-        check::run_one(bench, found.by, scenario, input);
-        let state = bench.machine.state();
-        let run = Run::new(
-            boot,
-            &state,
-            &bench.oracle.facts,
-            &found.finding,
-            &bench.trace,
-        );
-        let topic = Topic::of(&run);
-        let mut report = Report::default();
-        what(&run, found, &needed, &mut report.what);
-        if topic.entry.is_some() {
-            entry::tell(&run, &topic, &mut report.history);
-        } else {
-            other::tell(&run, &topic, &mut report.history);
-        }
-        if topic.tagging && !topic.tags.is_empty() {
-            tags(&run, &topic, &mut report.history);
-        }
-        columns::tell(&rows::rows(&run, &topic), &mut report.interleaving);
-        tlbs::tell(&run, &topic, &mut report.tlbs);
+        let mut report = with_run(bench, scenario, found.by, &found.finding, |run| {
+            Report::of_run(run, found, &needed)
+        });
         reproducer(scenario, found, &mut report.reproducer);
-        drop(state);
         if found.finding.rule.name == ONE_RESULT {
             report.history.clear();
             compare::tell(bench, scenario, found.by, &mut report.history);
@@ -121,16 +97,76 @@ impl Report {
         }
         report
     }
+
+    /// The parts that tell of the run.
+    fn of_run(run: &Run<'_>, found: &Found, needed: &[String]) -> Report {
+        let topic = Topic::of(run);
+        let mut report = Report::default();
+        what(run, found, needed, &mut report.what);
+        if topic.entry.is_some() {
+            entry::tell(run, &topic, &mut report.history);
+        } else {
+            other::tell(run, &topic, &mut report.history);
+        }
+        if topic.tagging && !topic.tags.is_empty() {
+            tags(run, &topic, &mut report.history);
+        }
+        columns::tell(&rows::rows(run, &topic), &mut report.interleaving);
+        tlbs::tell(run, &topic, &mut report.tlbs);
+        report
+    }
+}
+
+/// A run that breaks no rule: who did what, and what the TLBs hold in the end.
+pub fn passing(bench: &mut Bench, scenario: &Scenario, by: Subject) -> String {
+    let nothing = Finding {
+        rule: &shootdown_oracle::rules::one_result::RULE,
+        step: u32::MAX,
+        breach: Breach::new(String::new()),
+    };
+    with_run(bench, scenario, by, &nothing, |run| {
+        let topic = Topic::everything(run);
+        let mut out = String::new();
+        text::heading(&mut out, &format!("{} breaks no rule", by.name()));
+        out.pop();
+        columns::tell(&rows::rows(run, &topic), &mut out);
+        tlbs::tell(run, &topic, &mut out);
+        text::ascii(&out)
+    })
+}
+
+/// Runs a variant with a trace, and digests it. `finding` is what the run comes to.
+pub(crate) fn with_run<T>(
+    bench: &mut Bench,
+    scenario: &Scenario,
+    by: Subject,
+    finding: &Finding,
+    tell: impl FnOnce(&Run<'_>) -> T,
+) -> T {
+    let boot = boot(bench, scenario, by);
+    let input = Input {
+        trace: true,
+        ..check::input(scenario)
+    };
+    check::run_one(bench, by, scenario, input);
+    let state = bench.machine.state();
+    tell(&Run::new(
+        boot,
+        &state,
+        &bench.oracle.facts,
+        finding,
+        &bench.trace,
+    ))
 }
 
 /// The machine as the variant's boot leaves it.
-fn boot(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Boot {
+fn boot(bench: &mut Bench, scenario: &Scenario, by: Subject) -> Boot {
     let programs: Vec<Vec<Op>> = vec![Vec::new(); scenario.programs.len().max(4)];
     let input = Input {
         programs: &programs,
         ..check::input(scenario)
     };
-    check::run(bench, found.by, input, |_| ());
+    check::run(bench, by, input, |_| ());
     Boot::of(&bench.machine.state())
 }
 

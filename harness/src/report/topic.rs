@@ -69,6 +69,21 @@ impl Topic {
         topic
     }
 
+    /// Of a run of which everything is of interest.
+    pub fn everything(run: &Run<'_>) -> Topic {
+        Topic {
+            spaces: (0..run.state.config.spaces).map(Space).collect(),
+            entry: None,
+            derived: Vec::new(),
+            user: None,
+            tags: Vec::new(),
+            tagging: false,
+            va: None,
+            cpu: None,
+            key: RefCell::default(),
+        }
+    }
+
     fn about_entry(&mut self, e: &Entry) {
         self.spaces
             .extend(e.owner.iter().chain(&self.user).map(|l| l.space));

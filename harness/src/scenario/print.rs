@@ -63,6 +63,14 @@ impl fmt::Display for Scenario {
     }
 }
 
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        slot(&mut text, self);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
 /// A line of items, continued on another one with the same label when it is full.
 struct Line<'a> {
     out: &'a mut Vec<u8>,

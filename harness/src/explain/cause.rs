@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The events without which the verdict changes.
+
+use super::unroll::{Taken, Unrolled};
+use super::{Verdict, without};
+use crate::check::Found;
+use crate::exec::Bench;
+use crate::report::with_run;
+use crate::report::words::site;
+use crate::scenario::{Scenario, Slot, Stop};
+use shootdown_machine::Event;
+
+/// An event that the verdict needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cause {
+    /// The step; of an operation, its first.
+    pub step: u32,
+    /// The CPU.
+    pub cpu: u8,
+    /// What it is.
+    pub what: String,
+    /// Where in the port: file and line. Empty: it has no place there.
+    pub site: String,
+    /// What the run comes to without it.
+    pub without: Verdict,
+}
+
+/// The operations, acts of the hardware, TLBIs, barriers, locks and stores of a run without
+/// which it breaks another rule, or none; in order, with how many were tried.
+pub fn causes(bench: &mut Bench, scenario: &Scenario, found: &Found) -> (Vec<Cause>, usize) {
+    let by = found.by;
+    let unrolled = Unrolled::new(bench, by, scenario);
+    let events = events(bench, scenario, found, &unrolled);
+    let wanted = Verdict::of(Some(found));
+    let tried = events.len();
+    let needed = |(what, mut cause): (What, Cause)| {
+        cause.without = match what {
+            What::Step => without(bench, by, scenario, cause.step),
+            What::Slot(slot) => {
+                let mut less = unrolled.scenario.clone();
+                less.schedule.remove(slot);
+                Verdict::check(bench, &less, &[by])
+            }
+            What::Op(index, steps) => {
+                let less = without_op(&unrolled, cause.cpu, index, &steps);
+                Verdict::check(bench, &less, &[by])
+            }
+        };
+        (cause.without != wanted).then_some(cause)
+    };
+    (events.into_iter().filter_map(needed).collect(), tried)
+}
+
+/// What an event is, for leaving it out.
+enum What {
+    /// A step of a CPU.
+    Step,
+    /// A slot that is no CPU's turn.
+    Slot(usize),
+    /// An operation, by its place in the program, and the steps of the run that it takes.
+    Op(usize, Vec<u32>),
+}
+
+/// Everything that can be left out, in order.
+fn events(
+    bench: &mut Bench,
+    scenario: &Scenario,
+    found: &Found,
+    unrolled: &Unrolled,
+) -> Vec<(What, Cause)> {
+    let mut events = with_run(bench, scenario, found.by, &found.finding, |run| {
+        let mut events = Vec::new();
+        for (at, (step, event)) in run.trace.iter().enumerate() {
+            let cause = |cpu, what, site| Cause {
+                step: *step,
+                cpu,
+                what,
+                site,
+                without: Verdict::of(None),
+            };
+            match *event {
+                Event::Did {
+                    cpu,
+                    act,
+                    value,
+                    site: place,
+                    ..
+                } if super::may_go(act, place) => {
+                    let what = run.said(act, value, at).whole();
+                    events.push((What::Step, cause(cpu, what, site(place))));
+                }
+                Event::Begin { cpu, op, index, .. } => {
+                    let steps = steps_of(run, cpu, at);
+                    let cause = cause(cpu, format!("\"{op}\""), String::new());
+                    events.push((What::Op(index.into(), steps), cause));
+                }
+                _ => {}
+            }
+        }
+        events
+    });
+    for (at, slot) in scenario.schedule.iter().enumerate() {
+        if matches!(slot, Slot::Run { .. }) {
+            continue;
+        }
+        let Some(Taken { step, .. }) = unrolled.taken.iter().find(|t| t.slot == at) else {
+            continue;
+        };
+        let cause = Cause {
+            step: *step,
+            cpu: slot.cpu(),
+            what: slot.to_string(),
+            site: String::new(),
+            without: Verdict::of(None),
+        };
+        events.push((What::Slot(at), cause));
+    }
+    events.sort_by_key(|(_, cause)| cause.step);
+    events
+}
+
+/// The steps of the operation that begins at an event.
+fn steps_of(run: &crate::report::Run<'_>, cpu: u8, begin: usize) -> Vec<u32> {
+    let span = run.spans.iter().find(|s| s.cpu == cpu && s.begin == begin);
+    let end = span.and_then(|s| s.end).unwrap_or(run.trace.len());
+    let mine = |t: &&(u32, Event)| match t.1 {
+        Event::Did { cpu: c, .. } => c == cpu,
+        // The steps of an access are those of its walk.
+        Event::WalkRead { cpu: c, demand, .. } => c == cpu && demand,
+        _ => false,
+    };
+    let mut steps: Vec<u32> = run.trace[begin..end]
+        .iter()
+        .filter(mine)
+        .map(|t| t.0)
+        .collect();
+    steps.dedup();
+    steps
+}
+
+/// The scenario without an operation, and without its steps.
+fn without_op(unrolled: &Unrolled, cpu: u8, index: usize, steps: &[u32]) -> Scenario {
+    let mut less = unrolled.scenario.clone();
+    less.programs[cpu as usize].remove(index);
+    for taken in &unrolled.taken {
+        if let Some(Slot::Run {
+            cpu: c,
+            stop: Stop::Steps(left),
+        }) = less.schedule.get_mut(taken.slot)
+            && *c == cpu
+            && steps.contains(&taken.step)
+        {
+            *left = left.saturating_sub(1);
+        }
+    }
+    less
+}

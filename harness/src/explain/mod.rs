@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Why a run ends as it does, found out by running it again: a little longer or shorter, or
+//! without one of its events.
+
+mod cause;
+mod handover;
+pub mod told;
+mod unroll;
+mod why_not;
+
+pub use cause::{Cause, causes};
+pub use handover::{HandOver, Place, hand_overs};
+pub use why_not::{Guard, WhyNot, why_not};
+
+use crate::check::{Found, Subject, check, input, run_one};
+use crate::exec::{Bench, Input};
+use crate::scenario::Scenario;
+use shootdown_machine::{Act, Sabotage, Site};
+
+/// What a run comes to: the rule that it breaks, and by whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict(Option<(&'static str, String)>);
+
+impl Verdict {
+    /// Of a finding.
+    pub fn of(found: Option<&Found>) -> Verdict {
+        Verdict(found.map(|f| (f.finding.rule.name, f.by.name())))
+    }
+
+    /// Of a scenario run by these.
+    fn check(bench: &mut Bench, scenario: &Scenario, subjects: &[Subject]) -> Verdict {
+        Verdict::of(check(bench, scenario, subjects).found.as_ref())
+    }
+
+    /// The rule that is broken.
+    pub fn rule(&self) -> Option<&'static str> {
+        self.0.as_ref().map(|(rule, _)| *rule)
+    }
+
+    /// As the end of "without it, ...".
+    fn said(&self) -> String {
+        match &self.0 {
+            None => "no rule is broken".into(),
+            Some((rule, _)) => format!("{rule} is broken instead"),
+        }
+    }
+}
+
+/// What one variant's run comes to when the machine ignores a step.
+fn without(bench: &mut Bench, by: Subject, scenario: &Scenario, step: u32) -> Verdict {
+    let input = Input {
+        sabotage: Some(Sabotage::Step(step)),
+        ..input(scenario)
+    };
+    let finding = run_one(bench, by, scenario, input).finding;
+    Verdict(finding.map(|f| (f.rule.name, by.name())))
+}
+
+/// Whether leaving a step out tells anything. Without an unlock there is a deadlock, whatever
+/// the lock is for; and what the harness does is no part of the port.
+fn may_go(act: Act, place: Site) -> bool {
+    let unlock = matches!(act, Act::Unlock(_) | Act::ReadUnlock(_));
+    act.is_maintenance() && !unlock && !place.file().starts_with("harness")
+}
