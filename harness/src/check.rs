@@ -3,7 +3,7 @@
 
 pub mod unmet;
 
-use crate::exec::{Bench, Exec, Input, execute};
+use crate::exec::{Bench, Exec, Input, execute_under};
 use crate::scenario::{Choice, Scenario};
 use shootdown_machine::{Cost, OpSet};
 use shootdown_oracle::{Breach, Finding, Summary};
@@ -139,16 +139,16 @@ pub struct Outcome {
     pub comparable: u32,
 }
 
-struct Run<'a, F> {
+struct Run<'a> {
     bench: &'a mut Bench,
     input: Input<'a>,
-    schedule: F,
+    schedule: &'a mut dyn FnMut(&mut dyn Exec),
 }
 
-impl<F: FnOnce(&mut dyn Exec)> Visitor for Run<'_, F> {
+impl Visitor for Run<'_> {
     type Output = ();
     fn visit<V: Variant>(self) {
-        execute::<V>(self.bench, &self.input, self.schedule);
+        execute_under::<V>(self.bench, &self.input, self.schedule);
     }
 }
 
@@ -160,14 +160,18 @@ pub fn run(
     schedule: impl FnOnce(&mut dyn Exec),
 ) {
     input.defect = by.defect.map(|d| d.name);
-    shootdown_variants::ports::visit(
-        by.info.name,
-        Run {
-            bench,
-            input,
-            schedule,
-        },
-    );
+    let mut schedule = Some(schedule);
+    let schedule = &mut |exec: &mut dyn Exec| {
+        if let Some(schedule) = schedule.take() {
+            schedule(exec);
+        }
+    };
+    let run = Run {
+        bench,
+        input,
+        schedule,
+    };
+    shootdown_variants::ports::visit(by.info.name, run);
 }
 
 /// The input that a scenario is.

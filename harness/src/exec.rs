@@ -385,6 +385,20 @@ pub fn execute<V: Variant>(
     input: &Input<'_>,
     schedule: impl FnOnce(&mut dyn Exec),
 ) {
+    let mut schedule = Some(schedule);
+    execute_under::<V>(bench, input, &mut |exec| {
+        if let Some(schedule) = schedule.take() {
+            schedule(exec);
+        }
+    });
+}
+
+/// The same. All of a variant's code is compiled anew for each way to run it, so this is the one.
+pub(crate) fn execute_under<V: Variant>(
+    bench: &mut Bench,
+    input: &Input<'_>,
+    schedule: &mut dyn FnMut(&mut dyn Exec),
+) {
     let config = V::machine(input.config).clamp();
     let Bench {
         machine,

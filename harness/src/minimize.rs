@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The minimizer: the smallest scenario, by removals, that still makes the same variant
-//! break the same rule first. Deterministic; what it returns is never larger.
+//! break the same rule first, by the same place in the port. Deterministic; what it returns is
+//! never larger.
 
 use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
+use crate::report::origin;
 use crate::scenario::{Scenario, Slot, Stop};
 use crate::turns::{Turn, turns};
 use shootdown_machine::arm64::Granule;
@@ -28,6 +30,8 @@ struct Shrink<'a> {
     subjects: Vec<Subject>,
     best: Scenario,
     found: Found,
+    /// Where in the port it comes from.
+    origin: String,
     trials: u32,
 }
 
@@ -51,8 +55,10 @@ pub fn minimize(bench: &mut Bench, scenario: &Scenario) -> Result<Option<Minimiz
     let mut best = scenario.clone();
     best.variants = subjects.iter().map(Subject::choice).collect();
     best.expect = None;
+    let origin = origin(bench, scenario, &found);
     let mut shrink = Shrink {
         bench,
+        origin,
         subjects,
         best,
         found,
@@ -87,7 +93,7 @@ fn is_same(a: &Found, b: &Found) -> bool {
 }
 
 impl Shrink<'_> {
-    /// Keeps `candidate` if it breaks the same rule.
+    /// Keeps `candidate` if it has the same finding.
     fn offer(&mut self, mut candidate: Scenario) -> bool {
         tidy(&mut candidate.schedule);
         candidate.machine = candidate.machine.clamp();
@@ -96,14 +102,16 @@ impl Shrink<'_> {
         }
         self.trials += 1;
         let found = check(self.bench, &candidate, &self.subjects).found;
-        match found {
-            Some(found) if is_same(&found, &self.found) => {
-                self.best = candidate;
-                self.found = found;
-                true
-            }
-            _ => false,
+        let Some(found) = found.filter(|found| is_same(found, &self.found)) else {
+            return false;
+        };
+        // One rule may be broken in more ways than one: another bug is no smaller form of this.
+        if origin(self.bench, &candidate, &found) != self.origin {
+            return false;
         }
+        self.best = candidate;
+        self.found = found;
+        true
     }
 
     fn all(&mut self) {

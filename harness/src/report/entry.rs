@@ -10,7 +10,7 @@ use super::topic::{Topic, read};
 use super::words::{self, site, space};
 use crate::names::{self, Role};
 use shootdown_machine::arm64::Reg;
-use shootdown_machine::{Act, Entry, Event, Life, Use};
+use shootdown_machine::{Act, Entry, Event, Life, Site, Use};
 
 /// What the history comes to, for the sentence that sums it up.
 #[derive(Default)]
@@ -29,12 +29,10 @@ pub struct Points {
     pub missed: Vec<String>,
 }
 
-/// Tells the history of the topic's entry.
-pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) {
-    let Some(e) = topic.entry else { return };
-    let Some((fill, cpu, demand)) = run.fill(e.id) else {
-        return;
-    };
+/// The history of the topic's entry, and what it comes to.
+fn history(run: &Run<'_>, topic: &Topic) -> Option<(Entry, History, Points)> {
+    let e = topic.entry?;
+    let (fill, cpu, demand) = run.fill(e.id)?;
     let mut history = History::default();
     let mut points = Points {
         fill,
@@ -51,6 +49,24 @@ pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) {
     }
     late(run, &e, fill, topic.tagging, &mut history, &mut points);
     derived(run, topic, &mut history);
+    Some((e, history, points))
+}
+
+/// Where in the port the topic's entry became wrong.
+pub fn went_wrong(run: &Run<'_>, topic: &Topic) -> Option<Site> {
+    let (_, _, points) = history(run, topic)?;
+    let (at, _) = points.wrong?;
+    match *run.event(at) {
+        Event::Pte { site, .. } | Event::Did { site, .. } => Some(site),
+        _ => None,
+    }
+}
+
+/// Tells the history of the topic's entry.
+pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) {
+    let Some((e, history, points)) = history(run, topic) else {
+        return;
+    };
     let short = in_short(run, topic, &e, &points);
     text::heading(out, "History of the TLB entry");
     text::paragraph(

@@ -117,6 +117,21 @@ impl Report {
     }
 }
 
+/// Where in the port a finding comes from: where the entry became wrong that it is about, or, if
+/// it is about none, the places that it names. Two findings of one rule with one origin are one
+/// bug.
+pub(crate) fn origin(bench: &mut Bench, scenario: &Scenario, found: &Found) -> String {
+    let named = || {
+        let what = text::sites(&found.finding.breach.what);
+        let sites = what.split_whitespace().filter(|word| word.contains(".rs:"));
+        sites.collect::<Vec<_>>().join(" ")
+    };
+    with_run(bench, scenario, found.by, &found.finding, |run| {
+        let site = entry::went_wrong(run, &Topic::of(run));
+        site.map_or_else(named, words::site)
+    })
+}
+
 /// A run that breaks no rule: who did what, and what the TLBs hold in the end.
 pub fn passing(bench: &mut Bench, scenario: &Scenario, by: Subject) -> String {
     let nothing = Finding {
