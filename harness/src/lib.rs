@@ -11,6 +11,7 @@ pub mod coverage;
 pub mod exec;
 pub mod explain;
 pub mod explore;
+pub mod export;
 pub mod findings;
 pub mod fixed;
 pub mod litmus;

@@ -2,9 +2,11 @@
 //! `shootdown report`: a finding, for people and for other tools.
 
 use super::{Failure, input};
-use crate::check::check;
+use crate::check::{Found, check};
 use crate::exec::Bench;
+use crate::export::{Form, export};
 use crate::report::report as text;
+use crate::scenario::Scenario;
 use clap::ValueEnum;
 use miette::miette;
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ pub struct Args {
 enum Format {
     /// The report, for a mail.
     Text,
+    /// A test in Rust (docs/exports.md).
+    RustTest,
 }
 
 /// Writes a report. Exit status 0: what is reported is not this command's verdict.
@@ -36,6 +40,7 @@ pub fn report(args: &Args) -> Result<ExitCode, Failure> {
     let mut bench = Bench::default();
     let found = check(&mut bench, &scenario, &subjects).found;
     let written = match (args.format, &found) {
+        (Format::RustTest, found) => exported(&mut bench, &scenario, found, Form::RustTest, args)?,
         (Format::Text, Some(found)) => text(&mut bench, &scenario, found),
         (Format::Text, None) => {
             return Err(miette!(
@@ -51,4 +56,15 @@ pub fn report(args: &Args) -> Result<ExitCode, Failure> {
         None => print!("{written}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The run in a form of docs/exports.md.
+fn exported(
+    bench: &mut Bench,
+    scenario: &Scenario,
+    found: &Option<Found>,
+    form: Form,
+    args: &Args,
+) -> Result<String, Failure> {
+    export(bench, scenario, found.as_ref(), form).map_err(|e| miette!("{}: {e}", args.file))
 }
