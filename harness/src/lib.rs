@@ -21,4 +21,6 @@ mod program;
 pub mod report;
 pub mod sabotage;
 pub mod scenario;
+#[cfg(feature = "cli")]
+pub mod story;
 mod turns;

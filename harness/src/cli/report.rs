@@ -2,13 +2,15 @@
 //! `shootdown report`: a finding, for people and for other tools.
 
 use super::{Failure, input};
-use crate::check::{Found, check};
+use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::export::{Form, export};
 use crate::report::report as text;
 use crate::scenario::Scenario;
+use crate::story::{self, Story};
 use clap::ValueEnum;
 use miette::miette;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Arguments of `report`.
@@ -22,6 +24,12 @@ pub struct Args {
     /// Where to, instead of to standard output.
     #[arg(long, short, value_name = "FILE")]
     output: Option<String>,
+    /// Write a page for a browser to this file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "output"])]
+    html: Option<String>,
+    /// Run this variant (VARIANT or VARIANT/DEFECT) instead of those that it names.
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
 }
 
 /// Forms of a finding.
@@ -31,14 +39,26 @@ enum Format {
     Text,
     /// A test in Rust (docs/exports.md).
     RustTest,
+    /// The whole run as data (docs/story.md).
+    Json,
 }
 
 /// Writes a report. Exit status 0: what is reported is not this command's verdict.
 pub fn report(args: &Args) -> Result<ExitCode, Failure> {
-    let scenario = input::scenario(&args.file)?;
+    let mut scenario = input::scenario(&args.file)?;
+    if let Some(name) = &args.variant {
+        let named = Subject::parse(name).map_err(|e| miette!("{e}"))?;
+        scenario.variants = vec![named.choice()];
+    }
     let subjects = input::subjects(&scenario)?;
     let mut bench = Bench::default();
     let found = check(&mut bench, &scenario, &subjects).found;
+    if let Some(path) = &args.html {
+        let story = story(&mut bench, &scenario, &subjects, found.as_ref(), args)?;
+        let page = story::page(&story).map_err(|e| miette!("cannot make the page: {e}"))?;
+        write(path, &page)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let written = match (args.format, &found) {
         (Format::RustTest, found) => exported(&mut bench, &scenario, found, Form::RustTest, args)?,
         (Format::Text, Some(found)) => text(&mut bench, &scenario, found),
@@ -48,12 +68,14 @@ pub fn report(args: &Args) -> Result<ExitCode, Failure> {
                 args.file
             ));
         }
+        (Format::Json, found) => {
+            story(&mut bench, &scenario, &subjects, found.as_ref(), args)?.json()
+        }
     };
     match &args.output {
-        Some(path) => {
-            std::fs::write(path, written).map_err(|e| miette!("cannot write {path}: {e}"))?
-        }
-        None => print!("{written}"),
+        Some(path) => write(path, &written)?,
+        // A reader that goes away early is no reason to fail.
+        None => drop(std::io::stdout().write_all(written.as_bytes())),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -67,4 +89,30 @@ fn exported(
     args: &Args,
 ) -> Result<String, Failure> {
     export(bench, scenario, found.as_ref(), form).map_err(|e| miette!("{}: {e}", args.file))
+}
+
+fn write(path: &str, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|e| miette!("cannot write {path}: {e}"))
+}
+
+/// The story of the variant that breaks a rule, or of the only one there is.
+fn story(
+    bench: &mut Bench,
+    scenario: &Scenario,
+    subjects: &[Subject],
+    found: Option<&Found>,
+    args: &Args,
+) -> Result<Story, Failure> {
+    let by = match (found, subjects) {
+        (Some(found), _) => found.by,
+        (None, [by]) => *by,
+        (None, _) => {
+            return Err(miette!(
+                "{}: breaks no rule in any of {} variants; --variant says which to show",
+                args.file,
+                subjects.len()
+            ));
+        }
+    };
+    Ok(story::story(bench, scenario, by, found))
 }

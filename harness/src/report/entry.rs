@@ -62,11 +62,9 @@ pub fn went_wrong(run: &Run<'_>, topic: &Topic) -> Option<Site> {
     }
 }
 
-/// Tells the history of the topic's entry.
-pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) {
-    let Some((e, history, points)) = history(run, topic) else {
-        return;
-    };
+/// Tells the history of the topic's entry, and what it comes to.
+pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) -> Option<Points> {
+    let (e, history, points) = history(run, topic)?;
     let short = in_short(run, topic, &e, &points);
     text::heading(out, "History of the TLB entry");
     text::paragraph(
@@ -84,6 +82,7 @@ pub fn tell(run: &Run<'_>, topic: &Topic, out: &mut String) {
     }
     out.push('\n');
     history.print(run, topic, 40, out);
+    Some(points)
 }
 
 /// How the tag and the table came into the CPU's registers. Gives when they did.

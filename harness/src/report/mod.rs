@@ -6,24 +6,25 @@
 mod columns;
 mod compare;
 mod digest;
-mod entry;
+pub(crate) mod entry;
 mod given;
 mod history;
 mod matters;
 mod other;
 mod passed;
-mod rows;
-mod run;
+pub(crate) mod rows;
+pub(crate) mod run;
 mod tables;
 pub(crate) mod text;
-mod tlbs;
-mod topic;
+pub(crate) mod tlbs;
+pub(crate) mod topic;
 pub(crate) mod words;
 
 use crate::check::{self, Found, Subject};
 use crate::exec::{Bench, Input};
 use crate::scenario::{Scenario, print};
 use core::fmt;
+use entry::Points;
 use run::Boot;
 pub(crate) use run::{Run, Span};
 use shootdown_machine::{Config, Memory, Op};
@@ -80,40 +81,50 @@ impl Report {
     pub fn new(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Report {
         let needed = needed(bench, scenario, found);
         let mut report = with_run(bench, scenario, found.by, &found.finding, |run| {
-            Report::of_run(run, found, &needed)
+            Report::of_run(run, &Topic::of(run), found, &needed).0
         });
-        reproducer(scenario, found, &mut report.reproducer);
-        if found.finding.rule.name == ONE_RESULT {
-            report.history.clear();
-            compare::tell(bench, scenario, found.by, &mut report.history);
-        }
-        for part in [
-            &mut report.what,
-            &mut report.history,
-            &mut report.interleaving,
-            &mut report.tlbs,
-        ] {
-            *part = text::ascii(part);
-        }
+        report.finish(bench, scenario, found);
         report
     }
 
-    /// The parts that tell of the run.
-    fn of_run(run: &Run<'_>, found: &Found, needed: &[String]) -> Report {
-        let topic = Topic::of(run);
+    /// The parts that tell of the run, and what the history of its entry comes to.
+    pub(crate) fn of_run(
+        run: &Run<'_>,
+        topic: &Topic,
+        found: &Found,
+        needed: &[String],
+    ) -> (Report, Option<Points>) {
         let mut report = Report::default();
         what(run, found, needed, &mut report.what);
-        if topic.entry.is_some() {
-            entry::tell(run, &topic, &mut report.history);
+        let points = if topic.entry.is_some() {
+            entry::tell(run, topic, &mut report.history)
         } else {
-            other::tell(run, &topic, &mut report.history);
-        }
+            other::tell(run, topic, &mut report.history);
+            None
+        };
         if topic.tagging && !topic.tags.is_empty() {
-            tags(run, &topic, &mut report.history);
+            tags(run, topic, &mut report.history);
         }
-        columns::tell(&rows::rows(run, &topic), &mut report.interleaving);
-        tlbs::tell(run, &topic, &mut report.tlbs);
-        report
+        columns::tell(&rows::rows(run, topic), &mut report.interleaving);
+        tlbs::tell(run, topic, &mut report.tlbs);
+        (report, points)
+    }
+
+    /// The parts that take more than the run.
+    pub(crate) fn finish(&mut self, bench: &mut Bench, scenario: &Scenario, found: &Found) {
+        reproducer(scenario, found, &mut self.reproducer);
+        if found.finding.rule.name == ONE_RESULT {
+            self.history.clear();
+            compare::tell(bench, scenario, found.by, &mut self.history);
+        }
+        for part in [
+            &mut self.what,
+            &mut self.history,
+            &mut self.interleaving,
+            &mut self.tlbs,
+        ] {
+            *part = text::ascii(part);
+        }
     }
 }
 
@@ -187,7 +198,7 @@ fn boot(bench: &mut Bench, scenario: &Scenario, by: Subject) -> Boot {
 
 /// What of the machine the finding needs, as the machine line says it: the memory model, if it
 /// is not found under a stronger one, and the switches without which it is not found.
-fn needed(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Vec<String> {
+pub(crate) fn needed(bench: &mut Bench, scenario: &Scenario, found: &Found) -> Vec<String> {
     // A comparison fails between variants, everything else in one.
     let subjects = match found.finding.rule.name {
         ONE_RESULT => Subject::of(scenario).unwrap_or_default(),
@@ -279,15 +290,20 @@ fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
 }
 
 /// The scenario, with the finding as its expectation.
-fn reproducer(scenario: &Scenario, found: &Found, out: &mut String) {
+pub(crate) fn kept(scenario: &Scenario, found: &Found) -> String {
     let mut scenario = scenario.clone();
     if found.finding.rule.name != ONE_RESULT {
         scenario.variants = vec![found.by.choice()];
     }
     scenario.expect = Some(found.expect());
+    print(&scenario)
+}
+
+/// The same, and how to run it.
+fn reproducer(scenario: &Scenario, found: &Found, out: &mut String) {
     text::heading(
         out,
         "To reproduce, save what follows as FILE and run: shootdown replay FILE",
     );
-    out.push_str(&print(&scenario));
+    out.push_str(&kept(scenario, found));
 }

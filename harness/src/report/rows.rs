@@ -7,8 +7,8 @@ use super::run::Run;
 use super::tables::Place;
 use super::topic::Topic;
 use super::words::{Said, short_site, tag};
-use shootdown_machine::arm64::Share;
-use shootdown_machine::{Act, Drop, Event, Op, Order, PAGE};
+use shootdown_machine::arm64::{Desc, Share, Tlbi};
+use shootdown_machine::{Act, Drop, Entry, Event, Op, Order, PAGE};
 
 /// One line of one CPU's column.
 #[derive(Clone, Debug)]
@@ -68,6 +68,21 @@ pub fn rows(run: &Run<'_>, topic: &Topic) -> Vec<Row> {
         flush(&mut rows, &mut folded, &mut begun, cpu);
     }
     rows
+}
+
+/// Which events have a line, or a part in one.
+#[cfg(feature = "cli")]
+pub fn shown(run: &Run<'_>, topic: &Topic) -> Vec<bool> {
+    let mut shown = vec![false; run.trace.len()];
+    let mut at = 0;
+    while at < run.trace.len() {
+        let (what, next) = show(run, topic, at);
+        if let Shown::Row(_) = what {
+            shown[at..next].fill(true);
+        }
+        at = next;
+    }
+    shown
 }
 
 fn steps(n: u32) -> String {
@@ -169,17 +184,8 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
             if !topic.told(at) && removed == 0 {
                 return (Shown::Nothing, at + 1);
             }
-            let detail = match removed {
-                0 => String::new(),
-                1 => "removes 1 entry".into(),
-                n => format!("removes {n} entries"),
-            };
-            let what = match (op.kind.row().share, from == cpu) {
-                (Share::Now, _) => op.to_string(),
-                (_, true) => format!("{op} arrives"),
-                (_, false) => format!("{op} from cpu{from} arrives"),
-            };
-            (hardware(cpu, what, detail), at + 1)
+            let said = delivered(op, from, cpu, removed);
+            (hardware(cpu, said.head, said.detail), at + 1)
         }
         Event::Marked { cpu, pa, old, .. } => {
             let near = |p: Place| {
@@ -248,6 +254,38 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
     }
 }
 
+/// A TLBI that takes effect on a CPU.
+pub fn delivered(op: Tlbi, from: u8, cpu: u8, removed: u8) -> Said {
+    let detail = match removed {
+        0 => String::new(),
+        1 => "removes 1 entry".into(),
+        n => format!("removes {n} entries"),
+    };
+    let what = match (op.kind.row().share, from == cpu) {
+        (Share::Now, _) => op.to_string(),
+        (_, true) => format!("{op} arrives"),
+        (_, false) => format!("{op} from cpu{from} arrives"),
+    };
+    Said::new(what, detail)
+}
+
+/// What a walker reads at an event.
+pub fn reads(run: &Run<'_>, desc_pa: u64, desc: Desc, level: u8, at: usize) -> String {
+    let old = run.walks_old(desc_pa, desc, at);
+    format!(
+        "{} = {}{}",
+        run.descriptor(desc_pa, at),
+        run.desc(desc, level, at),
+        if old { ", an old value" } else { "" }
+    )
+}
+
+/// What a walker makes at an event.
+pub fn makes(run: &Run<'_>, entry: &Entry, at: usize) -> String {
+    let kind = if entry.leaf { "" } else { ", walk cache" };
+    format!("-> {}{kind}: {}", tag(run, entry), run.target(entry, at))
+}
+
 /// The walk whose reads and fills begin at `at`, as far as it goes in this step.
 fn walk(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
     let who = |i: usize| match *run.event(i) {
@@ -277,13 +315,7 @@ fn walk(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
             } => {
                 said.head = format!("~ walk {va:#x}");
                 if !mine {
-                    let old = run.walks_old(desc_pa, desc, i);
-                    said.detail = format!(
-                        "{} = {}{}",
-                        run.descriptor(desc_pa, i),
-                        run.desc(desc, level, i),
-                        if old { ", an old value" } else { "" }
-                    );
+                    said.detail = reads(run, desc_pa, desc, level, i);
                 }
             }
             Event::Fill { entry, .. } => {
@@ -293,9 +325,7 @@ fn walk(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
                     .chain(&topic.entry)
                     .any(|e| e.id == entry.id);
                 if own || !mine {
-                    let kind = if entry.leaf { "" } else { ", walk cache" };
-                    said.detail =
-                        format!("-> {}{kind}: {}", tag(run, &entry), run.target(&entry, i));
+                    said.detail = makes(run, &entry, i);
                 }
                 if said.head.is_empty() {
                     said.head = format!("~ walk {:#x}", entry.va);

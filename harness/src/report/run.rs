@@ -63,7 +63,7 @@ pub struct Run<'a> {
     pub writes: Vec<Write>,
     /// Stores that waited in a buffer: the event of the step, and when it was in memory.
     pub drains: Vec<(usize, usize)>,
-    boot: Boot,
+    pub boot: Boot,
 }
 
 /// What there is before the first step.
@@ -71,6 +71,9 @@ pub struct Boot {
     pub tables: Tables,
     pub words: Vec<u64>,
     pub regs: Regs,
+    /// The machine then.
+    #[cfg(feature = "cli")]
+    pub state: State,
 }
 
 impl Boot {
@@ -83,6 +86,8 @@ impl Boot {
             tables: Tables::boot(state),
             words,
             regs: state.cpus[0].regs,
+            #[cfg(feature = "cli")]
+            state: state.clone(),
         }
     }
 }

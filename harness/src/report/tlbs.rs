@@ -89,40 +89,67 @@ fn concerns(topic: &Topic, e: &Entry) -> bool {
     topic.tags.contains(&tag) || e.owner.is_some_and(|l| topic.spaces.contains(&l.space))
 }
 
-/// An entry's lines: what it may be, and what it is. Page by page where the reference has
+/// An entry, or a page of one: what the reference allows there, and what it is.
+pub struct Verdict {
+    /// First address.
+    pub va: Va,
+    /// Bytes.
+    pub size: u64,
+    /// What it may be.
+    pub allowed: String,
+    /// What it is.
+    pub held: String,
+}
+
+/// What the reference says of an entry at the end of the run. Page by page where it has
 /// nothing in one piece for it.
-fn lines(run: &Run<'_>, e: &Entry) -> (String, String) {
+pub fn verdicts(run: &Run<'_>, e: &Entry) -> Vec<Verdict> {
     let end = run.trace.len();
-    let as_is = run.target(e, end);
-    let whole = |left: &str| {
-        (
-            line(run, e, e.va, e.size, left),
-            line(run, e, e.va, e.size, &as_is),
-        )
+    let held = run.target(e, end);
+    let whole = |allowed: String| {
+        vec![Verdict {
+            va: e.va,
+            size: e.size,
+            allowed,
+            held: held.clone(),
+        }]
     };
     let life = users(run, e).map(|u| u.0).next();
     let Some(life) = life.or_else(|| e.owner.filter(|l| *l == run.state.life(l.space))) else {
-        return whole(&as_is);
+        return whole(held.clone());
     };
     if !e.leaf {
-        return whole(&format!("table of {}", space(Some(life))));
+        return whole(format!("table of {}", space(Some(life))));
     }
     if Some(life) == e.owner && (life_ok(run, e, life) || e.stage == Stage::Two) {
-        return whole(&as_is);
+        return whole(held.clone());
     }
     if e.size == PAGE {
-        return whole(&reference(run, life, e.va));
+        return whole(reference(run, life, e.va));
     }
-    let (mut left, mut right) = (String::new(), String::new());
-    for i in 0..e.size / PAGE {
+    let page = |i: u64| {
         let one = Entry {
             va: e.va + i * PAGE,
             size: PAGE,
             pa: e.pa + i * PAGE,
             ..*e
         };
-        left += &line(run, e, one.va, PAGE, &reference(run, life, one.va));
-        right += &line(run, e, one.va, PAGE, &run.target(&one, end));
+        Verdict {
+            va: one.va,
+            size: PAGE,
+            allowed: reference(run, life, one.va),
+            held: run.target(&one, end),
+        }
+    };
+    (0..e.size / PAGE).map(page).collect()
+}
+
+/// An entry's lines: what it may be, and what it is.
+fn lines(run: &Run<'_>, e: &Entry) -> (String, String) {
+    let (mut left, mut right) = (String::new(), String::new());
+    for v in verdicts(run, e) {
+        left += &line(run, e, v.va, v.size, &v.allowed);
+        right += &line(run, e, v.va, v.size, &v.held);
     }
     (left, right)
 }

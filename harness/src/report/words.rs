@@ -19,7 +19,8 @@ pub struct Said {
 }
 
 impl Said {
-    fn new(head: impl Into<String>, detail: impl Into<String>) -> Said {
+    /// Both.
+    pub fn new(head: impl Into<String>, detail: impl Into<String>) -> Said {
         Said {
             head: head.into(),
             detail: detail.into(),
@@ -135,7 +136,8 @@ impl Run<'_> {
         format!("{kind}->{:#x} {permission}", leaf.pa)
     }
 
-    fn value_in(&self, word: Word, value: u64, at: usize) -> String {
+    /// The value of a variable or a descriptor.
+    pub fn value_in(&self, word: Word, value: u64, at: usize) -> String {
         if let Some(pa) = self.state.mem.desc_pa(word) {
             let level = self.tables.place(pa, at).map_or(3, |p| p.level);
             return self.desc(Desc(value), level, at);
