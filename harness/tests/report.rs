@@ -2,11 +2,13 @@
 //! Every report is a snapshot, of a finding that a small scenario file brings about.
 
 use shootdown::check::{Found, Subject, check};
+use shootdown::corpus::load;
 use shootdown::exec::Bench;
 use shootdown::minimize::minimize;
-use shootdown::report::report;
-use shootdown::scenario::{COLUMNS, Scenario, Slot, parse};
+use shootdown::report::{mail, report};
+use shootdown::scenario::{COLUMNS, Expect, Scenario, Slot, parse};
 use shootdown_machine::Memory;
+use std::path::Path;
 
 /// Runs a scenario, which must break what it is kept for.
 fn find(bench: &mut Bench, text: &str) -> (Scenario, Found) {
@@ -88,6 +90,42 @@ reports! {
     b20_block_to_table "B-20-block-to-table"
     one_column_for_three_cpus "three-cpus"
     el2_walks_for_a_guest_that_does_not_run "out-of-context"
+}
+
+/// The reports of the corpus: one for every known defect.
+#[test]
+fn the_corpus() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus");
+    let mut reports = 0;
+    for (path, scenario) in load(&folder).expect("the corpus parses") {
+        if !matches!(scenario.expect, Some(Expect::Breach { .. })) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("snapshots/corpus");
+        settings.bind(|| examine(&name, &text));
+        reports += 1;
+    }
+    let defects = shootdown_variants::all().iter().map(|v| v.defects.len());
+    assert!(reports >= defects.sum::<usize>(), "{reports}");
+}
+
+#[test]
+fn a_mail_is_a_subject_and_a_report() {
+    let mut bench = Bench::default();
+    let (scenario, found) = find(&mut bench, include_str!("scenarios/B-1.scenario"));
+    let mail = mail(&mut bench, &scenario, &found);
+    assert!(
+        mail.starts_with("Subject: [BUG] arm64-asid/B-1: "),
+        "{mail}"
+    );
+    assert!(
+        mail.lines()
+            .all(|line| line.len() <= COLUMNS && line.is_ascii())
+    );
+    assert!(mail.ends_with(&report(&mut bench, &scenario, &found)));
 }
 
 #[test]

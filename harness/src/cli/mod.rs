@@ -53,8 +53,25 @@ enum Command {
 /// What can end a command early: a message for a person, and exit status 2.
 type Failure = miette::Report;
 
+/// As of a process that the signal SIGPIPE ended.
+const NO_READER: i32 = 128 + 13;
+
+/// Where nobody reads on, as before `| head`, there is nothing to say any more: not that it
+/// could not be said either.
+fn end_without_reader() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let what = info.payload().downcast_ref::<String>();
+        if what.is_some_and(|what| what.starts_with("failed printing to")) {
+            std::process::exit(NO_READER);
+        }
+        hook(info);
+    }));
+}
+
 /// Runs the command that the process was started as.
 pub fn main() -> ExitCode {
+    end_without_reader();
     let cli = Cli::parse(); // exits with 2 on bad usage
     let done = match cli.command {
         Command::List(args) => list::list(&args),

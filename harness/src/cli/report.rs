@@ -5,7 +5,7 @@ use super::{Failure, input};
 use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::export::{Form, export};
-use crate::report::report as text;
+use crate::report::{mail, report as text};
 use crate::scenario::Scenario;
 use crate::story::{self, Story};
 use clap::ValueEnum;
@@ -37,6 +37,8 @@ pub struct Args {
 enum Format {
     /// The report, for a mail.
     Text,
+    /// A mail to a list: a subject, what this is, and the report.
+    Mail,
     /// A test in Rust (docs/exports.md).
     RustTest,
     /// The whole run as data (docs/story.md).
@@ -62,7 +64,8 @@ pub fn report(args: &Args) -> Result<ExitCode, Failure> {
     let written = match (args.format, &found) {
         (Format::RustTest, found) => exported(&mut bench, &scenario, found, Form::RustTest, args)?,
         (Format::Text, Some(found)) => text(&mut bench, &scenario, found),
-        (Format::Text, None) => {
+        (Format::Mail, Some(found)) => mail(&mut bench, &scenario, found),
+        (Format::Text | Format::Mail, None) => {
             return Err(miette!(
                 "{}: breaks no rule, so there is nothing to report",
                 args.file

@@ -84,7 +84,7 @@ impl Pct {
                 rate,
                 left,
             } => {
-                let here = *left > 0 && hash(*salt, exec.next(cpu)) % *one_in == 0;
+                let here = *left > 0 && hash(*salt, exec.next(cpu)).is_multiple_of(*one_in);
                 let change = here && !self.lowered[cpu as usize] && self.rng.f64() < *rate;
                 *left -= usize::from(change);
                 change

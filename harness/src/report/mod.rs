@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The report of a finding, for a mail: plain ASCII, 75 columns, in the order in which a
 //! maintainer reads. What broke; the history of the TLB entry; the interleaving; the TLBs
-//! against the reference; the reproducer.
+//! against the reference; who agrees; the reproducer.
 
 mod columns;
 mod compare;
 mod digest;
+mod elsewhere;
 pub(crate) mod entry;
 mod given;
 mod history;
+mod mail;
 mod matters;
 mod other;
 mod passed;
@@ -25,6 +27,7 @@ use crate::exec::{Bench, Input};
 use crate::scenario::{Scenario, print};
 use core::fmt;
 use entry::Points;
+pub use mail::mail;
 use run::Boot;
 pub(crate) use run::{Run, Span};
 use shootdown_machine::{Config, Memory, Op};
@@ -42,6 +45,8 @@ pub struct Report {
     pub interleaving: String,
     /// What the TLBs hold, against what they may hold.
     pub tlbs: String,
+    /// What the sound variants make of the same scenario.
+    pub elsewhere: String,
     /// The scenario, and how to run it.
     pub reproducer: String,
 }
@@ -53,6 +58,7 @@ impl fmt::Display for Report {
             &self.history,
             &self.interleaving,
             &self.tlbs,
+            &self.elsewhere,
             &self.reproducer,
         ];
         let mut first = true;
@@ -113,6 +119,7 @@ impl Report {
     /// The parts that take more than the run.
     pub(crate) fn finish(&mut self, bench: &mut Bench, scenario: &Scenario, found: &Found) {
         reproducer(scenario, found, &mut self.reproducer);
+        elsewhere::tell(bench, scenario, found, &mut self.elsewhere);
         if found.finding.rule.name == ONE_RESULT {
             self.history.clear();
             compare::tell(bench, scenario, found.by, &mut self.history);

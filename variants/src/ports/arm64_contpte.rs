@@ -22,7 +22,7 @@ const FOLD_NO_FLUSH: Defect = Defect {
 };
 
 const FOLD_ONE_PAGE: Defect = Defect {
-    name: "convert-flush-one-page",
+    name: "flush-one-page",
     about: "folding and unfolding flush the group's first page only",
     source: "derived; the range of the flush in contpte_convert",
     breaks: &[&["no-conflicting-entries"]],
