@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Names for what steps touch, and for the values that they find there.
 
-use shootdown_machine::{Act, Name, Space, State, Word};
+use shootdown_machine::{Act, Name, Rmw, Space, State, Word};
 
 /// The kernel variable (or lock) that a step accesses; `None`: a descriptor, or nothing.
 pub fn variable(state: &State, act: &Act) -> Option<Name> {
@@ -121,6 +121,23 @@ pub fn full(state: &State, word: Word) -> String {
             format!("{name}[{}]", Space(i))
         }
         Some(i) => format!("{name}[{i}]"),
+    }
+}
+
+/// What a read-modify-write leaves behind, from what it returned.
+pub fn after(rmw: Rmw, value: u64) -> u64 {
+    match rmw {
+        Rmw::Xchg(new) => new,
+        Rmw::CmpXchg(old, new) => {
+            if value == old {
+                new
+            } else {
+                value
+            }
+        }
+        Rmw::Add(_) => value,
+        Rmw::Or(bits) => value | bits,
+        Rmw::AndNot(bits) => value & !bits,
     }
 }
 

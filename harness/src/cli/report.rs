@@ -41,6 +41,8 @@ enum Format {
     Mail,
     /// A test in Rust (docs/exports.md).
     RustTest,
+    /// A log of casemate, of a run that is inside its model (docs/exports.md).
+    Casemate,
     /// The whole run as data (docs/story.md).
     Json,
 }
@@ -62,6 +64,7 @@ pub fn report(args: &Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let written = match (args.format, &found) {
+        (Format::Casemate, found) => exported(&mut bench, &scenario, found, Form::Casemate, args)?,
         (Format::RustTest, found) => exported(&mut bench, &scenario, found, Form::RustTest, args)?,
         (Format::Text, Some(found)) => text(&mut bench, &scenario, found),
         (Format::Mail, Some(found)) => mail(&mut bench, &scenario, found),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A finding, or a run that passes, in the forms that other tools read (docs/exports.md).
 
+mod before;
+mod casemate;
 mod rust_test;
 
 use crate::check::{Found, Subject};
@@ -13,6 +15,8 @@ use core::fmt;
 pub enum Form {
     /// A test in Rust.
     RustTest,
+    /// A log of casemate.
+    Casemate,
 }
 
 /// Why a run cannot be written in a form, in a sentence.
@@ -47,6 +51,7 @@ pub fn export(
     let by = subject(scenario, found)?;
     match form {
         Form::RustTest => rust_test::write(bench, scenario, by, found),
+        Form::Casemate => casemate::write(bench, scenario, by),
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::run::{Flush, Span, Write};
 use crate::exec::Traced;
-use shootdown_machine::{Act, Event, Rmw, Word};
+use crate::names::after;
+use shootdown_machine::{Act, Event, Word};
 
 pub fn spans(trace: &[Traced]) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
@@ -163,21 +164,4 @@ pub fn writes(
         }
     }
     writes
-}
-
-/// What a read-modify-write leaves behind, from what it returned.
-pub fn after(rmw: Rmw, value: u64) -> u64 {
-    match rmw {
-        Rmw::Xchg(new) => new,
-        Rmw::CmpXchg(old, new) => {
-            if value == old {
-                new
-            } else {
-                value
-            }
-        }
-        Rmw::Add(_) => value,
-        Rmw::Or(bits) => value | bits,
-        Rmw::AndNot(bits) => value & !bits,
-    }
 }

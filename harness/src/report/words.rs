@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Steps, descriptors, registers and entries in a kernel engineer's words.
 
-use super::digest::after;
 use super::run::Run;
 use crate::names;
 use shootdown_machine::arm64::{Desc, HCR_TGE, HCR_VM, Reg, Stage, TCR_EPD, ttbr};
@@ -197,7 +196,7 @@ impl Run<'_> {
     fn rmw(&self, word: Word, rmw: Rmw, value: u64, at: usize) -> Said {
         let (name, var) = (self.word(word, at), self.state.mem.names.get(word as usize));
         let var = var.map_or("", |n| n.name);
-        let new = after(rmw, value);
+        let new = names::after(rmw, value);
         let change = if var.is_empty() || names::role(var) == names::Role::Other {
             format!(
                 "{} -> {}",
