@@ -43,6 +43,8 @@ enum Format {
     RustTest,
     /// A log of casemate, of a run that is inside its model (docs/exports.md).
     Casemate,
+    /// A TLA+ behaviour of an ASID or VMID allocator, for kernel-tla (docs/exports.md).
+    Tla,
     /// The whole run as data (docs/story.md).
     Json,
 }
@@ -64,6 +66,7 @@ pub fn report(args: &Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let written = match (args.format, &found) {
+        (Format::Tla, found) => exported(&mut bench, &scenario, found, Form::Tla, args)?,
         (Format::Casemate, found) => exported(&mut bench, &scenario, found, Form::Casemate, args)?,
         (Format::RustTest, found) => exported(&mut bench, &scenario, found, Form::RustTest, args)?,
         (Format::Text, Some(found)) => text(&mut bench, &scenario, found),

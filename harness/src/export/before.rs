@@ -6,7 +6,7 @@ use crate::check::{Subject, input, run, run_one};
 use crate::exec::{Bench, Input};
 use crate::scenario::Scenario;
 use shootdown_machine::arm64::Regs;
-use shootdown_machine::{Life, Op, PAGE, SLOTS, Site, State, Use};
+use shootdown_machine::{Life, Op, PAGE, SLOTS, Site, State, Use, Word};
 
 /// Programs that do nothing, for as many CPUs as there can be.
 const IDLE: [Vec<Op>; 4] = [const { Vec::new() }; 4];
@@ -21,6 +21,8 @@ pub struct Table {
 
 /// What there is before the first step.
 pub struct Before {
+    /// The variables and locks.
+    pub words: Vec<u64>,
     pub tables: Vec<Table>,
     /// The root table of each space.
     pub roots: Vec<u64>,
@@ -39,6 +41,9 @@ impl Before {
             _ => None,
         };
         Before {
+            words: (0..state.mem.names.len() as Word)
+                .map(|w| state.mem.get(w))
+                .collect(),
             tables: state.mem.in_use().filter_map(table).collect(),
             roots: state.roots[..state.config.spaces as usize].to_vec(),
             regs: state.cpus[0].regs,

@@ -4,6 +4,7 @@
 mod before;
 mod casemate;
 mod rust_test;
+mod tla;
 
 use crate::check::{Found, Subject};
 use crate::exec::Bench;
@@ -17,6 +18,8 @@ pub enum Form {
     RustTest,
     /// A log of casemate.
     Casemate,
+    /// A behaviour in TLA+.
+    Tla,
 }
 
 /// Why a run cannot be written in a form, in a sentence.
@@ -52,6 +55,7 @@ pub fn export(
     match form {
         Form::RustTest => rust_test::write(bench, scenario, by, found),
         Form::Casemate => casemate::write(bench, scenario, by),
+        Form::Tla => tla::write(bench, scenario, by, found),
     }
 }
 

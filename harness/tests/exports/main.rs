@@ -3,6 +3,7 @@
 
 mod casemate;
 mod rust_test;
+mod tla;
 
 use shootdown::check::{Found, Subject, check};
 use shootdown::corpus::load;
