@@ -90,10 +90,7 @@ impl Subject {
 
     /// As text.
     pub fn name(&self) -> String {
-        match self.defect {
-            None => self.info.name.to_owned(),
-            Some(d) => format!("{}/{}", self.info.name, d.name),
-        }
+        self.choice().name()
     }
 }
 

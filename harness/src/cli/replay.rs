@@ -5,8 +5,10 @@ use super::{Failure, input};
 use crate::check::unmet::unmet;
 use crate::check::{Outcome, Subject, check, input as input_of, run_one};
 use crate::exec::{Bench, Input};
+use crate::minimize::minimize_telling;
 use crate::report::report;
 use crate::scenario::{Expect, Scenario};
+use indicatif::ProgressBar;
 use miette::miette;
 use std::process::ExitCode;
 
@@ -138,17 +140,25 @@ fn table(outcome: &Outcome) -> String {
 pub fn minimize(args: &MinimizeArgs) -> Result<ExitCode, Failure> {
     let scenario = input::scenario(&args.file)?;
     let mut bench = Bench::default();
-    let minimized = crate::minimize::minimize(&mut bench, &scenario).map_err(|e| miette!("{e}"))?;
-    let Some(minimized) = minimized else {
-        return Err(miette!(
-            "{}: breaks no rule, so there is nothing to keep",
-            args.file
-        ));
+    let size = |s: &Scenario| {
+        let ops = s.programs.iter().flatten().count();
+        format!("{ops} operations and {} slots", s.schedule.len())
     };
-    let size = |s: &Scenario| (s.programs.iter().flatten().count(), s.schedule.len());
-    let ((ops, slots), (fewer, left)) = (size(&scenario), size(&minimized.scenario));
+    let bar = ProgressBar::new_spinner(); // on a terminal only
+    let progress = &mut |runs: u32, least: &Scenario| {
+        bar.set_message(format!("{}, in {runs} runs", size(least)));
+        bar.tick();
+    };
+    let minimized =
+        minimize_telling(&mut bench, &scenario, progress).map_err(|e| miette!("{e}"))?;
+    bar.finish_and_clear();
+    let Some(minimized) = minimized else {
+        return Err(refused(&args.file, &scenario));
+    };
     eprintln!(
-        "{ops} operations and {slots} slots became {fewer} and {left}, in {} runs",
+        "{} became {}, in {} runs",
+        size(&scenario),
+        size(&minimized.scenario),
         minimized.trials
     );
     match &args.output {
@@ -157,4 +167,23 @@ pub fn minimize(args: &MinimizeArgs) -> Result<ExitCode, Failure> {
         None => print!("{}", minimized.scenario),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why there is nothing to minimize.
+fn refused(file: &str, scenario: &Scenario) -> Failure {
+    let ran = match &scenario.variants[..] {
+        [] => "every sound variant passes, and all agree".into(),
+        [one] => format!("{} passes", one.name()),
+        all => format!("the {} variants that it names pass, and agree", all.len()),
+    };
+    let expected = match &scenario.expect {
+        Some(Expect::Breach { rule, by }) => {
+            format!(
+                "; its last line expects {rule} to be broken in {}",
+                by.name()
+            )
+        }
+        _ => String::new(),
+    };
+    miette!("{file}: {ran}, so there is nothing to make small{expected}")
 }

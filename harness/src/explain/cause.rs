@@ -7,7 +7,7 @@ use crate::check::Found;
 use crate::exec::Bench;
 use crate::report::with_run;
 use crate::report::words::site;
-use crate::scenario::{Scenario, Slot, Stop};
+use crate::scenario::{Scenario, Slot};
 use shootdown_machine::Event;
 
 /// An event that the verdict needs.
@@ -41,8 +41,8 @@ pub fn causes(bench: &mut Bench, scenario: &Scenario, found: &Found) -> (Vec<Cau
                 less.schedule.remove(slot);
                 Verdict::check(bench, &less, &[by])
             }
-            What::Op(index, steps) => {
-                let less = without_op(&unrolled, cause.cpu, index, &steps);
+            What::Op(index) => {
+                let less = unrolled.without_op(bench, found, cause.cpu, index);
                 Verdict::check(bench, &less, &[by])
             }
         };
@@ -57,8 +57,8 @@ enum What {
     Step,
     /// A slot that is no CPU's turn.
     Slot(usize),
-    /// An operation, by its place in the program, and the steps of the run that it takes.
-    Op(usize, Vec<u32>),
+    /// An operation, by its place in the program.
+    Op(usize),
 }
 
 /// Everything that can be left out, in order.
@@ -90,9 +90,8 @@ fn events(
                     events.push((What::Step, cause(cpu, what, site(place))));
                 }
                 Event::Begin { cpu, op, index, .. } => {
-                    let steps = steps_of(run, cpu, at);
                     let cause = cause(cpu, format!("\"{op}\""), String::new());
-                    events.push((What::Op(index.into(), steps), cause));
+                    events.push((What::Op(index.into()), cause));
                 }
                 _ => {}
             }
@@ -117,41 +116,4 @@ fn events(
     }
     events.sort_by_key(|(_, cause)| cause.step);
     events
-}
-
-/// The steps of the operation that begins at an event.
-fn steps_of(run: &crate::report::Run<'_>, cpu: u8, begin: usize) -> Vec<u32> {
-    let span = run.spans.iter().find(|s| s.cpu == cpu && s.begin == begin);
-    let end = span.and_then(|s| s.end).unwrap_or(run.trace.len());
-    let mine = |t: &&(u32, Event)| match t.1 {
-        Event::Did { cpu: c, .. } => c == cpu,
-        // The steps of an access are those of its walk.
-        Event::WalkRead { cpu: c, demand, .. } => c == cpu && demand,
-        _ => false,
-    };
-    let mut steps: Vec<u32> = run.trace[begin..end]
-        .iter()
-        .filter(mine)
-        .map(|t| t.0)
-        .collect();
-    steps.dedup();
-    steps
-}
-
-/// The scenario without an operation, and without its steps.
-fn without_op(unrolled: &Unrolled, cpu: u8, index: usize, steps: &[u32]) -> Scenario {
-    let mut less = unrolled.scenario.clone();
-    less.programs[cpu as usize].remove(index);
-    for taken in &unrolled.taken {
-        if let Some(Slot::Run {
-            cpu: c,
-            stop: Stop::Steps(left),
-        }) = less.schedule.get_mut(taken.slot)
-            && *c == cpu
-            && steps.contains(&taken.step)
-        {
-            *left = left.saturating_sub(1);
-        }
-    }
-    less
 }

@@ -5,7 +5,7 @@
 mod cause;
 mod handover;
 pub mod told;
-mod unroll;
+pub(crate) mod unroll;
 mod why_not;
 
 pub use cause::{Cause, causes};

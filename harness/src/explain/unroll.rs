@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A schedule whose turns are counted, and the steps that each turn takes.
 
-use crate::check::{Subject, input, run};
+use crate::check::{Found, Subject, input, run};
 use crate::exec::Bench;
 use crate::explore::one_step;
+use crate::report::{Run, Span, with_run};
 use crate::scenario::{Scenario, Slot, Stop};
 use crate::turns::turns;
-use shootdown_machine::Announced;
+use shootdown_machine::{Announced, Event};
 
 /// A step that a slot takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +79,29 @@ impl Unrolled {
         }
     }
 
+    /// The scenario without an operation, and without the steps that it takes: what the others do
+    /// then is done where it was.
+    pub fn without_op(&self, bench: &mut Bench, found: &Found, cpu: u8, index: usize) -> Scenario {
+        let steps = with_run(bench, &self.scenario, found.by, &found.finding, |run| {
+            let mut spans = run.spans.iter();
+            let span = spans.find(|s| s.cpu == cpu && usize::from(s.index) == index);
+            span.map_or(Vec::new(), |span| steps_of(run, span))
+        });
+        let mut less = self.scenario.clone();
+        less.programs[cpu as usize].remove(index);
+        for taken in self.taken.iter().filter(|t| steps.contains(&t.step)) {
+            if let Some(Slot::Run {
+                cpu: c,
+                stop: Stop::Steps(left),
+            }) = less.schedule.get_mut(taken.slot)
+                && *c == cpu
+            {
+                *left = left.saturating_sub(1);
+            }
+        }
+        less
+    }
+
     /// The scenario with turns of these lengths.
     pub fn with_steps(&self, lengths: &[(usize, u16)]) -> Scenario {
         let mut scenario = self.scenario.clone();
@@ -88,6 +112,21 @@ impl Unrolled {
         }
         scenario
     }
+}
+
+/// The steps of an operation.
+fn steps_of(run: &Run<'_>, span: &Span) -> Vec<u32> {
+    let end = span.end.unwrap_or(run.trace.len());
+    let mine = |event: &Event| match *event {
+        Event::Did { cpu, .. } => cpu == span.cpu,
+        // The steps of an access are those of its walk.
+        Event::WalkRead { cpu, demand, .. } => cpu == span.cpu && demand,
+        _ => false,
+    };
+    let within = run.trace[span.begin..end].iter();
+    let mut steps: Vec<u32> = within.filter(|t| mine(&t.1)).map(|t| t.0).collect();
+    steps.dedup();
+    steps
 }
 
 /// Where the CPU of a slot stands after it.

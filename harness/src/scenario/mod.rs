@@ -76,6 +76,16 @@ pub struct Choice {
     pub defect: Option<String>,
 }
 
+impl Choice {
+    /// As text: `arm64-asid`, or `arm64-asid/B-1`.
+    pub fn name(&self) -> String {
+        match &self.defect {
+            None => self.variant.clone(),
+            Some(defect) => format!("{}/{defect}", self.variant),
+        }
+    }
+}
+
 /// The verdict that a scenario is kept for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Expect {

@@ -3,11 +3,15 @@
 //! break the same rule first, by the same place in the port. Deterministic; what it returns is
 //! never larger.
 
+mod forms;
+
 use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
+use crate::explain::unroll::Unrolled;
 use crate::report::origin;
 use crate::scenario::{Scenario, Slot, Stop};
 use crate::turns::{Turn, turns};
+use forms::{in_one_go, tidy, used_spaces, without_cpu};
 use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Bbm, Domain, Memory, Space};
 
@@ -27,6 +31,7 @@ pub struct Minimized {
 
 struct Shrink<'a> {
     bench: &'a mut Bench,
+    progress: &'a mut dyn FnMut(u32, &Scenario),
     subjects: Vec<Subject>,
     best: Scenario,
     found: Found,
@@ -40,6 +45,19 @@ struct Shrink<'a> {
 /// # Errors
 /// A sentence, if it names a variant or defect that does not exist.
 pub fn minimize(bench: &mut Bench, scenario: &Scenario) -> Result<Option<Minimized>, String> {
+    minimize_telling(bench, scenario, &mut |_, _| ())
+}
+
+/// The same. `progress` is told the runs so far and the smallest scenario, whenever that gets
+/// smaller.
+///
+/// # Errors
+/// As [`minimize`].
+pub fn minimize_telling(
+    bench: &mut Bench,
+    scenario: &Scenario,
+    progress: &mut dyn FnMut(u32, &Scenario),
+) -> Result<Option<Minimized>, String> {
     let mut subjects = Subject::of(scenario)?;
     let Some(found) = check(bench, scenario, &subjects).found else {
         return Ok(None);
@@ -58,6 +76,7 @@ pub fn minimize(bench: &mut Bench, scenario: &Scenario) -> Result<Option<Minimiz
     let origin = origin(bench, scenario, &found);
     let mut shrink = Shrink {
         bench,
+        progress,
         origin,
         subjects,
         best,
@@ -111,6 +130,7 @@ impl Shrink<'_> {
         }
         self.best = candidate;
         self.found = found;
+        (self.progress)(self.trials, &self.best);
         true
     }
 
@@ -121,6 +141,7 @@ impl Shrink<'_> {
             self.strengthen_memory();
             self.drop_tail();
             self.drop_slots();
+            self.merge_turns();
             self.drop_cpus();
             self.drop_ops();
             self.simplify_machine();
@@ -238,26 +259,75 @@ impl Shrink<'_> {
         while cpu > 0 && self.best.machine.cpus > 1 {
             cpu -= 1;
             let mut candidate = self.best.clone();
-            candidate.machine.cpus -= 1;
-            candidate.programs.remove(cpu as usize);
             candidate.schedule.retain(|slot| slot.cpu() != cpu);
-            for slot in &mut candidate.schedule {
-                let of = slot.cpu_mut();
-                *of -= u8::from(*of > cpu);
+            without_cpu(&mut candidate, cpu);
+            if !self.offer(candidate) {
+                self.join_cpu(cpu);
             }
-            self.offer(candidate);
         }
     }
 
+    /// A CPU's program before or after another's; its turns go to that one, or nowhere.
+    fn join_cpu(&mut self, cpu: u8) {
+        for other in (0..self.best.machine.cpus).filter(|other| *other != cpu) {
+            for (before, keep) in [(true, true), (true, false), (false, true), (false, false)] {
+                let mut candidate = self.best.clone();
+                let moved = core::mem::take(&mut candidate.programs[cpu as usize]);
+                let program = &mut candidate.programs[other as usize];
+                let at = if before { 0 } else { program.len() };
+                program.splice(at..at, moved);
+                candidate.schedule.retain(|slot| keep || slot.cpu() != cpu);
+                for slot in &mut candidate.schedule {
+                    let of = slot.cpu_mut();
+                    if *of == cpu {
+                        *of = other;
+                    }
+                }
+                without_cpu(&mut candidate, cpu);
+                if self.offer(candidate) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Operations, and with them their steps, so that the others are interrupted where they were;
+    /// or the operation alone.
     fn drop_ops(&mut self) {
         for cpu in 0..self.best.programs.len() {
             let mut at = self.best.programs[cpu].len();
             while at > 0 {
                 at -= 1;
+                let unrolled = Unrolled::new(self.bench, self.found.by, &self.best);
+                let less = unrolled.without_op(self.bench, &self.found, cpu as u8, at);
+                if self.offer(less) {
+                    continue;
+                }
                 let mut candidate = self.best.clone();
                 candidate.programs[cpu].remove(at);
                 self.offer(candidate);
             }
+        }
+    }
+
+    /// Fewer hand-overs: within a stretch of the schedule, each CPU takes its steps in one go.
+    fn merge_turns(&mut self) {
+        let mut length = self.best.schedule.len();
+        while length > 2 {
+            let mut at = 0;
+            while at + length <= self.best.schedule.len() {
+                let stretch = at..at + length;
+                let orders = in_one_go(&self.best.schedule[stretch.clone()]);
+                let merged = orders.into_iter().any(|order| {
+                    let mut candidate = self.best.clone();
+                    candidate.schedule.splice(stretch.clone(), order);
+                    self.offer(candidate)
+                });
+                if !merged {
+                    at += length.div_ceil(4);
+                }
+            }
+            length = length * 3 / 4;
         }
     }
 
@@ -351,29 +421,4 @@ impl Shrink<'_> {
             }
         }
     }
-}
-
-fn used_spaces(s: &Scenario) -> u8 {
-    let used = s.programs.iter().flatten().filter_map(|op| op.space());
-    used.map(|space| space.0 + 1).max().unwrap_or(1)
-}
-
-/// Joins neighbouring turns of one CPU.
-fn tidy(schedule: &mut Vec<Slot>) {
-    schedule.dedup_by(|next, slot| match (next, slot) {
-        (
-            Slot::Run {
-                cpu: b,
-                stop: Stop::Steps(more),
-            },
-            Slot::Run {
-                cpu: a,
-                stop: Stop::Steps(steps),
-            },
-        ) if a == b && *steps + *more <= crate::scenario::MAX_STEPS => {
-            *steps += *more;
-            true
-        }
-        _ => false,
-    });
 }
