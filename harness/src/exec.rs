@@ -13,6 +13,8 @@ use shootdown_variants::Variant;
 
 /// Steps after the schedule's end by which every run is over, unless it never ends.
 const MOST_STEPS: u32 = 40_000;
+/// The name that a turn until the end of an operation bears: no step has it.
+pub(crate) const DONE: &str = "done";
 /// Steps that a CPU takes at a time after the schedule's end.
 const TURN: u32 = 400;
 
@@ -217,6 +219,15 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                     if !self.step(cpu) {
                         break;
                     }
+                }
+            }
+            Stop::Until { name, nth } if name == DONE => {
+                let mut left = *nth;
+                for _ in 0..MAX_STEPS {
+                    if left == 0 || !self.step(cpu) {
+                        break;
+                    }
+                    left -= u16::from(self.next(cpu).is_none());
                 }
             }
             Stop::Until { name, nth } => {

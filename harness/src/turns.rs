@@ -2,7 +2,7 @@
 //! The turns of a schedule, by how long they are and by where they end.
 
 use crate::check::{Subject, input, run};
-use crate::exec::{Bench, Exec};
+use crate::exec::{Bench, DONE, Exec};
 use crate::names::variable;
 use crate::scenario::{MAX_STEPS, Scenario, Slot, Stop};
 use shootdown_machine::Announced;
@@ -13,7 +13,8 @@ pub struct Turn {
     /// Steps taken.
     pub steps: u16,
     /// Where the CPU stands then, as an `until` says it: the name of its next step, and how
-    /// many of that name the turn has come to. `None`: it is done, or cannot go on.
+    /// many of that name the turn has come to; or how many operations are done. `None`: it cannot
+    /// go on.
     pub end: Option<Stop>,
 }
 
@@ -64,8 +65,21 @@ impl Met {
 /// Takes a turn, step by step.
 fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
     let mut met: Vec<Met> = Vec::new();
-    let mut steps = 0;
+    let (mut steps, mut done) = (0, 0);
+    let until = |name: &str, nth| {
+        let name = name.to_owned();
+        Some(Stop::Until { name, nth })
+    };
     loop {
+        // Between two operations, the next one has not begun.
+        let there = match stop {
+            Stop::Until { name, nth } => name == DONE && done == *nth,
+            Stop::Steps(most) => steps == *most && done > 0 && exec.next(cpu).is_none(),
+        };
+        if there {
+            let end = until(DONE, done);
+            return Turn { steps, end };
+        }
         let next = exec.come_to(cpu);
         let Some(next) = next.filter(|_| exec.ready(cpu)) else {
             return Turn { steps, end: None };
@@ -81,8 +95,7 @@ fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
         };
         if there {
             let name = here.variable.unwrap_or(here.word);
-            let (name, nth) = (name.to_owned(), count(name));
-            let end = Some(Stop::Until { name, nth });
+            let end = until(name, count(name));
             return Turn { steps, end };
         }
         exec.apply(&Slot::Run {
@@ -90,6 +103,7 @@ fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
             stop: Stop::Steps(1),
         });
         steps += 1;
+        done += u16::from(exec.next(cpu).is_none());
     }
 }
 
@@ -137,10 +151,26 @@ schedule: cpu1 until TTBR0 #3, cpu0 until asid_map #5, walk cpu1 0x1000, cpu1 x3
     }
 
     #[test]
-    fn a_cpu_that_is_done_stands_nowhere() {
-        let stop = Stop::Steps(MAX_STEPS);
-        let turns = turns_of(&[Slot::Run { cpu: 0, stop }]);
-        let turn = turns[0].as_ref().unwrap();
-        assert!(turn.end.is_none() && turn.steps > 20 && turn.steps < 200);
+    fn a_turn_may_end_with_an_operation() {
+        let turn = |stop| {
+            let turns = turns_of(&[Slot::Run { cpu: 0, stop }]);
+            turns[0].clone().unwrap()
+        };
+        let done = |nth| Stop::Until {
+            name: DONE.into(),
+            nth,
+        };
+        let (one, two) = (turn(done(1)), turn(done(2)));
+        assert!(one.steps > 10 && one.steps < two.steps && two.steps < 200);
+        assert_eq!(
+            (one.end.clone(), two.end.clone()),
+            (Some(done(1)), Some(done(2)))
+        );
+        // By its steps, it is the same turn.
+        assert_eq!(turn(Stop::Steps(one.steps)), one);
+        assert_ne!(turn(Stop::Steps(one.steps - 1)).end, one.end);
+        // There is no third one.
+        let third = turn(done(3));
+        assert_eq!((third.steps, third.end), (two.steps, None));
     }
 }

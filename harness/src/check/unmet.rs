@@ -3,7 +3,7 @@
 //! variant has no step of.
 
 use crate::check::{Subject, input, run};
-use crate::exec::{Bench, Exec};
+use crate::exec::{Bench, DONE, Exec};
 use crate::names::is_named;
 use crate::scenario::{Scenario, Slot, Stop};
 
@@ -51,7 +51,10 @@ fn follow(exec: &mut dyn Exec, scenario: &Scenario, failed: &mut [bool]) {
         };
         let state = exec.machine().state();
         let next = exec.next(*cpu);
-        let here = next.is_some_and(|next| is_named(&state, &next.act, name));
+        let here = match next {
+            None => name == DONE,
+            Some(next) => is_named(&state, &next.act, name),
+        };
         if let Some(failed) = failed.next() {
             *failed = !here;
         }

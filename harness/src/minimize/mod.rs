@@ -9,7 +9,7 @@ use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::explain::unroll::Unrolled;
 use crate::report::origin;
-use crate::scenario::{Scenario, Slot, Stop};
+use crate::scenario::{MAX_STEPS, Scenario, Slot, Stop};
 use crate::turns::{Turn, turns};
 use forms::{in_one_go, tidy, used_spaces, without_cpu};
 use shootdown_machine::arm64::Granule;
@@ -153,20 +153,22 @@ impl Shrink<'_> {
         }
     }
 
-    /// Gives turns that end at a name their steps, which the passes can make fewer.
+    /// Gives turns that end at a name, or where the CPU cannot go on, their steps, which the
+    /// passes can make fewer.
     fn count_turns(&mut self) {
         self.change_turns(|stop, turn| match stop {
-            Stop::Until { .. } => Some(Stop::Steps(turn.steps)),
-            Stop::Steps(_) => None,
+            Stop::Steps(steps) if *steps == turn.steps => None,
+            _ => Some(Stop::Steps(turn.steps)),
         });
     }
 
-    /// Gives turns of some steps the name of the step that they come to. A count is off with
-    /// the next change of the port, and tells a reader nothing.
+    /// Gives turns of some steps the name of the step that they come to, or more steps than there
+    /// are. A count is off with the next change of the port, and tells a reader nothing.
     fn name_turns(&mut self) {
-        self.change_turns(|stop, turn| match stop {
-            Stop::Until { .. } => None,
-            Stop::Steps(_) => turn.end.clone(),
+        self.change_turns(|stop, turn| match (stop, &turn.end) {
+            (Stop::Until { .. }, _) => None,
+            (_, None) => Some(Stop::Steps(MAX_STEPS)),
+            (_, end) => end.clone(),
         });
     }
 

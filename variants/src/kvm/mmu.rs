@@ -138,6 +138,7 @@ impl<const BBM2: bool> Mmu<BBM2> {
     ) {
         let i = vm.0 as usize;
         self.mmu_lock[i].write_lock(cpu).await;
+        // As a long of C does: with its lock left out, the count may wrap.
         let in_progress = self.mmu_invalidate_in_progress[i].read(cpu).await;
         self.mmu_invalidate_in_progress[i]
             .write(cpu, in_progress + 1)
@@ -182,9 +183,10 @@ impl<const BBM2: bool> Mmu<BBM2> {
         self.mmu_invalidate_seq[i].write(cpu, seq + 1).await;
         // Unnoticed: mmu_lock orders the two for whoever holds it to read them.
         cpu.smp_wmb().await;
+        // As a long of C does: with its lock left out, the count may wrap.
         let in_progress = self.mmu_invalidate_in_progress[i].read(cpu).await;
         self.mmu_invalidate_in_progress[i]
-            .write(cpu, in_progress - 1)
+            .write(cpu, in_progress.wrapping_sub(1))
             .await;
         self.mmu_lock[i].write_unlock(cpu).await;
     }

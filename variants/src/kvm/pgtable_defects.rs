@@ -60,7 +60,7 @@ defects! { Deviations:
     plain_store PLAIN_STORE "plain-store"
         "a fault stores to an entry without looking whether another vCPU has changed it"
         "derived; what CMPXCHG and LOCKED are for"
-        &[LEFT_BEHIND, &["no-leaked-table", "frame-freed-twice", "no-store-to-freed-table"]];
+        &[LEFT_BEHIND, &["no-leaked-table", "frame-freed-twice", "no-store-to-freed-table", "no-mutual-undoing"]];
     /// No look at mmu_invalidate_seq.
     no_retry NO_RETRY "no-retry"
         "a fault maps what the host has told it before an invalidation that has come between"

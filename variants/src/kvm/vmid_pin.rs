@@ -105,7 +105,7 @@ impl Vmids {
             pins.pinned_map.fetch_andnot(cpu, 1 << idx(vmid)).await;
             let nr_pinned = pins.nr_pinned.read(cpu).await;
             // Unnoticed: as the count.
-            pins.nr_pinned.write(cpu, nr_pinned - 1).await;
+            pins.nr_pinned.write(cpu, nr_pinned.wrapping_sub(1)).await;
         }
         self.cpu_vmid_lock.unlock(cpu).await;
         if !irqs_were_off {

@@ -19,6 +19,7 @@ const HINTED: Defect = Defect {
     source: "derived; flush_tlb_kernel_range has no level",
     breaks: &[&[
         "TLBEmptyInvalPTE",
+        "ttl-mismatch",
         "no-use-after-unmap",
         "no-use-of-freed-frame",
         "no-write-after-protect",
