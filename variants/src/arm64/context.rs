@@ -289,7 +289,7 @@ impl Asids {
         let users = pinned.read(cpu).await;
         if users != 0 {
             // Unnoticed: the ASID stays pinned.
-            pinned.write(cpu, users.wrapping_sub(1)).await;
+            pinned.write(cpu, users - 1).await;
         }
         if users == 1 {
             self.pinned_asid_map.fetch_andnot(cpu, 1 << idx(asid)).await;
