@@ -16,6 +16,8 @@ pub struct Turn {
     /// many of that name the turn has come to; or how many operations are done. `None`: it cannot
     /// go on.
     pub end: Option<Stop>,
+    /// Operations that the turn has brought to their end.
+    pub done: u16,
 }
 
 /// The turns of a scenario's schedule as `by` runs it; `None` for slots that are none, or that
@@ -78,11 +80,15 @@ fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
         };
         if there {
             let end = until(DONE, done);
-            return Turn { steps, end };
+            return Turn { steps, end, done };
         }
         let next = exec.come_to(cpu);
         let Some(next) = next.filter(|_| exec.ready(cpu)) else {
-            return Turn { steps, end: None };
+            return Turn {
+                steps,
+                end: None,
+                done,
+            };
         };
         let here = Met::new(exec, cpu, &next);
         if met.last() != Some(&here) {
@@ -96,7 +102,7 @@ fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
         if there {
             let name = here.variable.unwrap_or(here.word);
             let end = until(name, count(name));
-            return Turn { steps, end };
+            return Turn { steps, end, done };
         }
         exec.apply(&Slot::Run {
             cpu,

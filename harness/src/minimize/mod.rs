@@ -6,7 +6,7 @@
 mod forms;
 
 use crate::check::{Found, Subject, check};
-use crate::exec::Bench;
+use crate::exec::{Bench, DONE};
 use crate::explain::unroll::Unrolled;
 use crate::report::origin;
 use crate::scenario::{MAX_STEPS, Scenario, Slot, Stop};
@@ -169,6 +169,14 @@ impl Shrink<'_> {
             (Stop::Until { .. }, _) => None,
             (_, None) => Some(Stop::Steps(MAX_STEPS)),
             (_, end) => end.clone(),
+        });
+        // Within an access, no step has a name of its own; at its end there is one.
+        self.change_turns(|stop, turn| match stop {
+            Stop::Steps(steps) if turn.end.is_some() && *steps < MAX_STEPS => Some(Stop::Until {
+                name: DONE.into(),
+                nth: turn.done + 1,
+            }),
+            _ => None,
         });
     }
 

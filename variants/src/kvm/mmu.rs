@@ -141,7 +141,7 @@ impl<const BBM2: bool> Mmu<BBM2> {
         // As a long of C does: with its lock left out, the count may wrap.
         let in_progress = self.mmu_invalidate_in_progress[i].read(cpu).await;
         self.mmu_invalidate_in_progress[i]
-            .write(cpu, in_progress + 1)
+            .write(cpu, in_progress.wrapping_add(1))
             .await;
         match what {
             Invalidation::Unmap => self.pgt.unmap(cpu, vm, ipa, size).await,
