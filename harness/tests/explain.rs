@@ -136,3 +136,32 @@ fn the_findings_of_the_corpus_have_causes_and_windows() {
         "{findings}, {windows}"
     );
 }
+
+/// Two spaces come to one ASID: before, at and after the step that does it.
+#[test]
+#[cfg(feature = "cli")]
+fn the_machine_at_a_step_is_what_it_was_then() {
+    use shootdown::story::at::{Watch, at, watch};
+    let bench = &mut Bench::default();
+    let (scenario, found) = find(bench, BROADCAST);
+    let story = shootdown::story::story(bench, &scenario, found.by, Some(&found));
+    let last = found.finding.step;
+    let given = "context_id[B] = gen 2 asid 1";
+    let shows = |step: u32| at(&story, step).contains(given);
+    let first = (0..=last).find(|step| shows(*step)).expect("a step");
+    assert!(first > 0 && (first..=last).all(shows), "{first}");
+    let text = at(&story, last);
+    assert!(text.contains("asid 1, 0x1000 size 0x1000"), "{text}");
+    assert!(
+        !at(&story, 0).contains("TLBs"),
+        "no entry before the first step"
+    );
+    plain(&text);
+    let tag = watch(&story, &Watch::Tag(1));
+    plain(&tag);
+    assert!(
+        tag.contains("+ entry cpu1  asid 1, 0x1000") || tag.contains("+ entry cpu1 asid 1, 0x1000"),
+        "{tag}"
+    );
+    assert!(watch(&story, &Watch::Tag(99)).contains("Nothing."));
+}

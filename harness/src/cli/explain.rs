@@ -6,6 +6,8 @@ use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
 use crate::explain::{causes, hand_overs, told, why_not};
 use crate::scenario::Scenario;
+use crate::story::at::{self, Watch};
+use crate::story::story;
 use clap::builder::PossibleValuesParser;
 use miette::miette;
 use std::process::ExitCode;
@@ -24,6 +26,14 @@ pub struct Args {
     /// What keeps this rule from being broken.
     #[arg(long, value_name = "RULE", value_parser = rules())]
     why_not: Option<String>,
+    /// The machine after this step of the run.
+    #[arg(long, value_name = "N", conflicts_with_all = ["cause", "why_not"])]
+    step: Option<u32>,
+    /// Everything that happens to a page (va=0x1000), a tag (asid=1, vmid=1, pcid=1) or a
+    /// CPU (cpu=0).
+    #[arg(long, value_name = "WHAT", value_parser = Watch::parse)]
+    #[arg(conflicts_with_all = ["cause", "why_not", "step"])]
+    watch: Option<Watch>,
 }
 
 fn rules() -> PossibleValuesParser {
@@ -53,6 +63,23 @@ pub fn explain(args: &Args) -> Result<ExitCode, Failure> {
             ));
         }
     };
+    if args.step.is_some() || args.watch.is_some() {
+        let story = story(&mut bench, &scenario, by, found.as_ref());
+        if let Some(what) = &args.watch {
+            print!("{}", at::watch(&story, what));
+        }
+        if let Some(step) = args.step {
+            let last = story.steps.last().map_or(0, |s| s.number);
+            if step > last {
+                return Err(miette!(
+                    "there is no step {step}: the run of {} has {last}",
+                    by.name()
+                ));
+            }
+            print!("{}", at::at(&story, step));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(name) = &args.why_not {
         let rule = shootdown_oracle::rule(name).ok_or_else(|| miette!("no rule {name}"))?;
         print!(

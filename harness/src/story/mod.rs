@@ -4,6 +4,7 @@
 //!
 //! Addresses are strings in hexadecimal. CPUs and steps are numbers.
 
+pub mod at;
 mod lines;
 mod page;
 mod prose;
