@@ -3,6 +3,7 @@
 
 use crate::check::{Subject, input, run};
 use crate::exec::{Bench, DONE, Exec};
+use crate::explore::one_step;
 use crate::names::variable;
 use crate::scenario::{MAX_STEPS, Scenario, Slot, Stop};
 use shootdown_machine::Announced;
@@ -104,10 +105,7 @@ fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
             let end = until(name, count(name));
             return Turn { steps, end, done };
         }
-        exec.apply(&Slot::Run {
-            cpu,
-            stop: Stop::Steps(1),
-        });
+        exec.apply(&one_step(cpu));
         steps += 1;
         done += u16::from(exec.next(cpu).is_none());
     }

@@ -106,7 +106,7 @@ fn of_finding(bench: &mut Bench, scenario: &Scenario, found: &Found, cause: bool
         let (causes, tried) = causes(bench, scenario, found);
         return told::causes(&causes, tried, found);
     }
-    let mut out = told::summary(bench, scenario, found);
-    out += &told::windows(&hand_overs(bench, scenario, found));
-    out
+    let summary = told::summary(bench, scenario, found);
+    let windows = told::windows(&hand_overs(bench, scenario, found));
+    format!("{summary}\n{windows}")
 }

@@ -2,11 +2,10 @@
 //! The events without which the verdict changes.
 
 use super::unroll::{Taken, Unrolled};
-use super::{Verdict, without};
+use super::{Guard, Verdict, removable, without};
 use crate::check::Found;
 use crate::exec::Bench;
 use crate::report::with_run;
-use crate::report::words::site;
 use crate::scenario::{Scenario, Slot};
 use shootdown_machine::Event;
 
@@ -68,51 +67,34 @@ fn events(
     found: &Found,
     unrolled: &Unrolled,
 ) -> Vec<(What, Cause)> {
-    let mut events = with_run(bench, scenario, found.by, &found.finding, |run| {
-        let mut events = Vec::new();
-        for (at, (step, event)) in run.trace.iter().enumerate() {
-            let cause = |cpu, what, site| Cause {
-                step: *step,
-                cpu,
-                what,
-                site,
-                without: Verdict::of(None),
-            };
-            match *event {
-                Event::Did {
-                    cpu,
-                    act,
-                    value,
-                    site: place,
-                    ..
-                } if super::may_go(act, place) => {
-                    let what = run.said(act, value, at).whole();
-                    events.push((What::Step, cause(cpu, what, site(place))));
-                }
+    let cause = |step, cpu, what, site| Cause {
+        step,
+        cpu,
+        what,
+        site,
+        without: Verdict::of(None),
+    };
+    let mut events: Vec<(What, Cause)> =
+        with_run(bench, scenario, found.by, &found.finding, |run| {
+            let step = |s: Guard| (What::Step, cause(s.step, s.cpu, s.what, s.site));
+            let op = |(step, event): &(u32, Event)| match *event {
                 Event::Begin { cpu, op, index, .. } => {
-                    let cause = cause(cpu, format!("\"{op}\""), String::new());
-                    events.push((What::Op(index.into()), cause));
+                    let cause = cause(*step, cpu, format!("\"{op}\""), String::new());
+                    Some((What::Op(index.into()), cause))
                 }
-                _ => {}
-            }
-        }
-        events
-    });
+                _ => None,
+            };
+            let steps = removable(run).into_iter().map(step);
+            steps.chain(run.trace.iter().filter_map(op)).collect()
+        });
     for (at, slot) in scenario.schedule.iter().enumerate() {
         if matches!(slot, Slot::Run { .. }) {
             continue;
         }
-        let Some(Taken { step, .. }) = unrolled.taken.iter().find(|t| t.slot == at) else {
-            continue;
-        };
-        let cause = Cause {
-            step: *step,
-            cpu: slot.cpu(),
-            what: slot.to_string(),
-            site: String::new(),
-            without: Verdict::of(None),
-        };
-        events.push((What::Slot(at), cause));
+        if let Some(Taken { step, .. }) = unrolled.taken.iter().find(|t| t.slot == at) {
+            let cause = cause(*step, slot.cpu(), slot.to_string(), String::new());
+            events.push((What::Slot(at), cause));
+        }
     }
     events.sort_by_key(|(_, cause)| cause.step);
     events

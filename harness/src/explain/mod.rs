@@ -13,9 +13,11 @@ pub use handover::{HandOver, Place, hand_overs};
 pub use why_not::{Guard, WhyNot, why_not};
 
 use crate::check::{Found, Subject, check, input, run_one};
-use crate::exec::{Bench, Input};
+use crate::exec::{Bench, Input, Traced};
+use crate::report::Run;
+use crate::report::words::site;
 use crate::scenario::Scenario;
-use shootdown_machine::{Act, Sabotage, Site};
+use shootdown_machine::{Act, Event, Sabotage};
 
 /// What a run comes to: the rule that it breaks, and by whom.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,14 +38,6 @@ impl Verdict {
     pub fn rule(&self) -> Option<&'static str> {
         self.0.as_ref().map(|(rule, _)| *rule)
     }
-
-    /// As the end of "without it, ...".
-    fn said(&self) -> String {
-        match &self.0 {
-            None => "no rule is broken".into(),
-            Some((rule, _)) => format!("{rule} is broken instead"),
-        }
-    }
 }
 
 /// What one variant's run comes to when the machine ignores a step.
@@ -56,9 +50,28 @@ fn without(bench: &mut Bench, by: Subject, scenario: &Scenario, step: u32) -> Ve
     Verdict(finding.map(|f| (f.rule.name, by.name())))
 }
 
-/// Whether leaving a step out tells anything. Without an unlock there is a deadlock, whatever
-/// the lock is for; and what the harness does is no part of the port.
-fn may_go(act: Act, place: Site) -> bool {
-    let unlock = matches!(act, Act::Unlock(_) | Act::ReadUnlock(_));
-    act.is_maintenance() && !unlock && !place.file().starts_with("harness")
+/// The TLBIs, barriers, locks and stores of a run, in order. Not unlocks: without one there is a
+/// deadlock, whatever the lock is for. What the harness does is no part of the port.
+fn removable(run: &Run<'_>) -> Vec<Guard> {
+    let guard = |(at, (step, event)): (usize, &Traced)| {
+        let Event::Did {
+            cpu,
+            act,
+            value,
+            site: place,
+            ..
+        } = *event
+        else {
+            return None;
+        };
+        let unlock = matches!(act, Act::Unlock(_) | Act::ReadUnlock(_));
+        let of_port = !place.file().starts_with("harness");
+        (act.is_maintenance() && !unlock && of_port).then(|| Guard {
+            step: *step,
+            cpu,
+            what: run.said(act, value, at).whole(),
+            site: site(place),
+        })
+    };
+    run.trace.iter().enumerate().filter_map(guard).collect()
 }

@@ -17,12 +17,11 @@ pub fn summary(bench: &mut Bench, scenario: &Scenario, found: &Found) -> String 
 
 /// The windows.
 pub fn windows(all: &[HandOver]) -> String {
-    let mut out = String::from("\n");
+    let mut out = String::new();
     heading(
         &mut out,
         "Windows: where the CPUs stop, and where else they could",
     );
-    out.remove(0);
     if all.is_empty() {
         paragraph(
             &mut out,
@@ -71,7 +70,7 @@ pub fn causes(causes: &[Cause], tried: usize, found: &Found) -> String {
         let what = format!("cpu{} {}{site}", cause.cpu, cause.what);
         let without = match cause.without.rule() {
             None => String::new(),
-            Some(_) => format!(" [without it, {}]", cause.without.said()),
+            Some(rule) => format!(" [without it, {rule} is broken instead]"),
         };
         hang(
             &mut out,

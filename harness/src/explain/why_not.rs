@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What keeps a rule from being broken.
 
-use super::without;
+use super::{removable, without};
 use crate::check::Subject;
 use crate::exec::Bench;
 use crate::report::with_run;
-use crate::report::words::site;
 use crate::scenario::Scenario;
-use shootdown_machine::Event;
 use shootdown_oracle::{Breach, Finding, Rule};
 
 /// A step without which the rule would be broken.
@@ -41,24 +39,7 @@ pub fn why_not(bench: &mut Bench, scenario: &Scenario, by: Subject, rule: &'stat
         step: u32::MAX,
         breach: Breach::new(String::new()),
     };
-    let candidates: Vec<Guard> = with_run(bench, scenario, by, &nothing, |run| {
-        let guard = |(at, (step, event)): (usize, &(u32, Event))| match *event {
-            Event::Did {
-                cpu,
-                act,
-                value,
-                site: place,
-                ..
-            } if super::may_go(act, place) => Some(Guard {
-                step: *step,
-                cpu,
-                what: run.said(act, value, at).whole(),
-                site: site(place),
-            }),
-            _ => None,
-        };
-        run.trace.iter().enumerate().filter_map(guard).collect()
-    });
+    let candidates = with_run(bench, scenario, by, &nothing, removable);
     let ended = bench.oracle.finding.as_ref();
     let ends_with = ended.map(|f| (f.rule.name, f.step));
     let tried = candidates.len();
