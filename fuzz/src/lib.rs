@@ -75,7 +75,7 @@ impl Maker {
     fn drive(&mut self, scenario: &mut Scenario, rng: &mut Rng) {
         fixed().apply(scenario);
         let driver = self.subjects[rng.usize(..self.subjects.len())];
-        let strategies = [Strategy::Pct, Strategy::Pct, Strategy::Sticky];
+        let strategies = [Strategy::Pct, Strategy::Turns, Strategy::Sticky];
         let strategy = strategies[rng.usize(..strategies.len())];
         schedule(&mut self.bench, driver, scenario, strategy, rng);
     }

@@ -5,7 +5,7 @@ pub mod unmet;
 
 use crate::exec::{Bench, Exec, Input, execute_under};
 use crate::scenario::{Choice, Scenario};
-use shootdown_machine::{Cost, OpSet};
+use shootdown_machine::{Cost, OpSet, Switch, Switches};
 use shootdown_oracle::{Breach, Finding, Summary};
 use shootdown_variants::{Defect, Info, Variant, Visitor};
 
@@ -77,6 +77,13 @@ impl Subject {
     pub fn ops(subjects: &[Subject]) -> OpSet {
         let sets = subjects.iter().map(|s| OpSet::of(s.info.ops));
         sets.fold(OpSet::of(&[]), OpSet::or)
+    }
+
+    /// What the machine must have for the defect to show.
+    pub fn needs(&self) -> Switches {
+        let needs = self.defect.map_or(&[][..], |defect| defect.needs);
+        let on = |switches: Switches, switch: &Switch| switches.with(*switch, true);
+        needs.iter().fold(Switches::default(), on)
     }
 
     /// As a scenario names it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a campaign decides about every machine, whatever its scenarios would choose.
 
+use crate::check::Subject;
 use crate::scenario::Scenario;
 use shootdown_machine::{Memory, Switch, Switches};
 
@@ -22,6 +23,14 @@ pub struct Fixed {
 }
 
 impl Fixed {
+    /// What a search for this defect needs.
+    pub fn needed(by: Subject) -> Fixed {
+        Fixed {
+            memory: None,
+            switches: by.needs(),
+        }
+    }
+
     /// What the environment fixes.
     ///
     /// # Errors

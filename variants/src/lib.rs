@@ -13,6 +13,7 @@ macro_rules! defects {
             about: $about,
             source: $source,
             breaks: $breaks,
+            needs: &[],
         };)*
 
         /// Which of them the kernel is built with.
@@ -38,7 +39,7 @@ pub mod riscv;
 pub mod x86;
 
 use shootdown_machine::{
-    Access, Boot, Config, Cpu, Done, Op, OpKind, Outcome, Page, Prot, Space, Va,
+    Access, Boot, Config, Cpu, Done, Op, OpKind, Outcome, Page, Prot, Space, Switch, Va,
 };
 
 /// The variants, and how to get at one by name. Made by the build from the files of
@@ -67,6 +68,8 @@ pub struct Defect {
     pub source: &'static str,
     /// The rules of which it must break one first; a list for each way it can go wrong.
     pub breaks: &'static [&'static [&'static str]],
+    /// The switches of the machine without which it breaks nothing.
+    pub needs: &'static [Switch],
 }
 
 /// What may be noticed first when tags go wrong. Which it is depends on who looks at the

@@ -98,6 +98,7 @@ pub const NO_GRACE_PERIOD: Defect = Defect {
     about: "a table is freed after its TLBI, without waiting for CPUs inside the switch code",
     source: "derived; what MMU_GATHER_RCU_TABLE_FREE is for besides lockless walkers",
     breaks: &[&["no-walk-of-freed-table"]],
+    needs: &[],
 };
 
 /// B-49 (s390): walkers go on between the flush and the end.
@@ -106,6 +107,7 @@ pub const FLUSH_FIRST: Defect = Defect {
     about: "a space that ends is flushed first and its tables freed then, with CPUs that still have it loaded",
     source: "02a8f3abb708 \"s390/mm,tlb: safeguard against speculative TLB creation\"",
     breaks: &[&["no-walk-of-freed-table"]],
+    needs: &[],
 };
 
 /// How a kernel gets translations out of the TLBs.

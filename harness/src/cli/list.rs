@@ -33,6 +33,10 @@ pub fn list(args: &Args) -> Result<ExitCode, Failure> {
                 "    /{}\n        {}\n        {}",
                 defect.name, defect.about, defect.source
             );
+            if !defect.needs.is_empty() {
+                let words: Vec<_> = defect.needs.iter().map(|s| s.word()).collect();
+                println!("        needs --switch {}", words.join(" --switch "));
+            }
         }
     }
     if !args.names {

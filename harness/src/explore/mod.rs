@@ -4,16 +4,22 @@
 
 mod pct;
 mod random;
+mod turns;
 
 pub use pct::Pct;
 pub use random::Random;
+pub use turns::Turns;
 
 use crate::check::{Found, Subject, check, input, run};
-use crate::exec::{Bench, Exec};
+use crate::exec::{Bench, DONE, Exec};
 use crate::fixed::Fixed;
 use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, Word, any, generate, stale};
 use fastrand::Rng;
-use shootdown_machine::{Memory, PAGE, PAGES, Pick, Va};
+use shootdown_machine::{Act, Machine, Memory, PAGE, PAGES, Pick, Va};
+
+/// Steps in a row after which a CPU is taken to spin, waiting for another. A fault that comes back
+/// for ever is taken for one after some 200.
+const PATIENCE: u32 = 400;
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -32,16 +38,19 @@ pub enum Strategy {
     /// Probabilistic concurrency testing: fixed priorities, lowered at a few random steps
     /// (Burckhardt et al., ASPLOS 2010).
     Pct,
+    /// Turns that end with an operation, or before a step that others can see.
+    Turns,
     /// Schedules drawn before the run, in bursts, as the fuzz target's generator does.
     Bursts,
 }
 
 impl Strategy {
     /// Every strategy.
-    pub const ALL: [Strategy; 4] = [
+    pub const ALL: [Strategy; 5] = [
         Strategy::Random,
         Strategy::Sticky,
         Strategy::Pct,
+        Strategy::Turns,
         Strategy::Bursts,
     ];
 
@@ -50,6 +59,7 @@ impl Strategy {
             Strategy::Random => Box::new(Random::new(rng, scenario, 0.0)),
             Strategy::Sticky => Box::new(Random::new(rng, scenario, 0.75)),
             Strategy::Pct => Box::new(Pct::new(rng, scenario)),
+            Strategy::Turns => Box::new(Turns::new(rng, scenario)),
             Strategy::Bursts => return None,
         })
     }
@@ -69,12 +79,15 @@ struct Hardware {
     memory: Memory,
     /// What is to come before anything else: which of several entries a CPU's lookups take.
     opening: Vec<Slot>,
-    /// Probability that a walker starts right after a TLBI, or where another CPU takes over. Most
-    /// windows are about one: what was removed comes back, or meets what is left.
+    /// Probability that a walker starts right after a TLBI, a DSB or a change of a descriptor, or where
+    /// another CPU takes over. Most windows are about one: what was removed comes back, or what is
+    /// new meets what is left.
     eager: f64,
+    /// The access that each CPU is about to make: a walker may have been there before it.
+    access: [Option<Va>; 4],
     /// Hand-overs that the scheduler has told of.
     windows: u64,
-    /// TLBIs and hand-overs so far.
+    /// TLBIs, DSBs, changes of descriptors and hand-overs so far.
     seen: u64,
 }
 
@@ -100,6 +113,7 @@ impl Hardware {
                 false => Vec::new(),
             },
             eager: any(rng, &[0.0, 0.2, 0.6]),
+            access: [None; 4],
             windows: 0,
             seen: 0,
             rng: rng.fork(),
@@ -110,6 +124,26 @@ impl Hardware {
             hot,
             memory: machine.memory,
         }
+    }
+
+    /// Whether there was a TLBI, a DSB, a change of a descriptor or a hand-over since the last look.
+    fn opens_window(&mut self, machine: &Machine) -> bool {
+        let state = machine.state();
+        let (cost, changes) = (&state.cost, u64::from(state.pte_changes));
+        let now = self.windows + cost.tlbis() + cost.dsb + changes;
+        core::mem::replace(&mut self.seen, now) != now
+    }
+
+    /// A CPU that has come to an access since the last look, and the address.
+    fn accesses(&mut self, exec: &dyn Exec) -> Option<(u8, Va)> {
+        (0..self.cpus).find_map(|cpu| {
+            let here = match exec.next(cpu)?.act {
+                Act::Access(va, _) => Some(va),
+                _ => None,
+            };
+            let was = core::mem::replace(&mut self.access[cpu as usize], here);
+            here.filter(|_| was.is_none()).map(|va| (cpu, va))
+        })
     }
 
     fn act(&mut self, exec: &dyn Exec) -> Option<Slot> {
@@ -130,20 +164,28 @@ impl Hardware {
         {
             return Some(Slot::Ipi { cpu });
         }
-        let now = self.windows + exec.machine().state().cost.tlbis();
-        if now != self.seen {
-            self.seen = now;
-            if self.rng.f64() < self.eager {
-                let (cpu, va) = (self.rng.u8(..self.cpus), self.hot[self.rng.usize(..2)]);
-                // One that stops on its way goes on after the next of these.
-                let steps = any(&mut self.rng, &[None, None, Some(2)]);
-                return Some(Slot::Walk {
-                    cpu,
-                    va,
-                    old: false,
-                    steps,
-                });
-            }
+        if self.opens_window(exec.machine()) && self.rng.f64() < self.eager {
+            let (cpu, va) = (self.rng.u8(..self.cpus), self.hot[self.rng.usize(..2)]);
+            // One that stops on its way goes on after the next of these.
+            let steps = any(&mut self.rng, &[None, None, Some(2)]);
+            let old = false;
+            return Some(Slot::Walk {
+                cpu,
+                va,
+                old,
+                steps,
+            });
+        }
+        if let Some((cpu, va)) = self.accesses(exec)
+            && self.rng.f64() < self.eager
+        {
+            let (old, steps) = (false, None);
+            return Some(Slot::Walk {
+                cpu,
+                va,
+                old,
+                steps,
+            });
         }
         if self.rng.f64() >= self.rate {
             return None;
@@ -210,23 +252,65 @@ pub(crate) fn one_step(cpu: u8) -> Slot {
     }
 }
 
-/// Adds a slot to a schedule, or to its last turn if that is the same CPU's.
-fn record(schedule: &mut Vec<Slot>, slot: Slot) {
-    if let Slot::Run {
-        cpu,
-        stop: Stop::Steps(1),
-    } = slot
-        && let Some(Slot::Run {
-            cpu: last,
-            stop: Stop::Steps(steps),
-        }) = schedule.last_mut()
-        && *last == cpu
-        && *steps < MAX_STEPS
-    {
-        *steps += 1;
-        return;
+/// A schedule as it grows.
+struct Record {
+    schedule: Vec<Slot>,
+    /// Operations that the last turn has done, if it is one of single steps, and whether its last
+    /// step ended one.
+    done: u16,
+    ends: bool,
+}
+
+impl Record {
+    fn new(mut schedule: Vec<Slot>) -> Record {
+        schedule.clear();
+        Record {
+            schedule,
+            done: 0,
+            ends: false,
+        }
     }
-    schedule.push(slot);
+
+    /// Adds a slot that was applied, or lengthens the last turn if that is the same CPU's.
+    fn add(&mut self, slot: Slot, exec: &dyn Exec) {
+        let step = match slot {
+            Slot::Run {
+                cpu,
+                stop: Stop::Steps(1),
+            } => Some(cpu),
+            _ => None,
+        };
+        match (step, self.schedule.last_mut()) {
+            (
+                Some(cpu),
+                Some(Slot::Run {
+                    cpu: last,
+                    stop: Stop::Steps(steps),
+                }),
+            ) if *last == cpu && *steps < MAX_STEPS => *steps += 1,
+            _ => {
+                self.close();
+                self.schedule.push(slot);
+            }
+        }
+        if let Some(cpu) = step {
+            self.ends = exec.next(cpu).is_none();
+            self.done += u16::from(self.ends);
+        }
+    }
+
+    /// A turn that ended with an operation says so: it still will when programs have changed.
+    fn close(&mut self) {
+        if core::mem::take(&mut self.ends)
+            && let Some(Slot::Run { stop, .. }) = self.schedule.last_mut()
+        {
+            *stop = Stop::Until {
+                name: DONE.to_owned(),
+                nth: self.done,
+            };
+        }
+        self.done = 0;
+    }
 }
 
 /// Scenario after scenario by `strategy`, or by each in turn, until one breaks a rule. `after`
@@ -270,20 +354,20 @@ pub fn schedule(
     rng: &mut Rng,
 ) -> Option<u64> {
     let mut scheduler = strategy.scheduler(rng, scenario)?;
-    let mut schedule = core::mem::take(&mut scenario.schedule);
-    schedule.clear();
+    let mut record = Record::new(core::mem::take(&mut scenario.schedule));
     run(bench, driver, input(scenario), |exec| {
-        while schedule.len() < MAX_SLOTS
+        while record.schedule.len() < MAX_SLOTS
             && let Some(slot) = scheduler.next(exec)
         {
             let go_on = exec.apply(&slot);
-            record(&mut schedule, slot);
+            record.add(slot, exec);
             if !go_on {
                 break;
             }
         }
     });
-    scenario.schedule = schedule;
+    record.close();
+    scenario.schedule = record.schedule;
     Some(bench.machine.state().cost.steps)
 }
 
@@ -314,4 +398,45 @@ pub fn try_one(
     let outcome = check(bench, &scenario, subjects);
     steps += outcome.results.iter().map(|r| r.cost.steps).sum::<u64>();
     (scenario, outcome.found, steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is recorded, turns to the end of operations among it, is what was done.
+    #[test]
+    fn a_schedule_replays() {
+        let mut bench = Bench::default();
+        let mut rng = rng(5, 0);
+        let (mut findings, mut ends) = (0, 0);
+        for subject in ["canary", "x86-tlbgen/B-34", "riscv-ipi", "kvm-s2/B-18"] {
+            let subject = Subject::parse(subject).unwrap();
+            for strategy in Strategy::ALL {
+                for _ in 0..60 {
+                    let mut scenario = generate(&mut rng, Subject::ops(&[subject]));
+                    schedule(&mut bench, subject, &mut scenario, strategy, &mut rng);
+                    let first = bench.oracle.finding.take();
+                    let again = check(&mut bench, &scenario, &[subject]).found;
+                    if strategy != Strategy::Bursts {
+                        let first = first.map(|f| (f.rule.name, f.step));
+                        let again = again.map(|f| (f.finding.rule.name, f.finding.step));
+                        assert_eq!(first, again, "{scenario}");
+                        findings += u32::from(first.is_some());
+                    }
+                    let until = |slot: &&Slot| {
+                        matches!(
+                            slot,
+                            Slot::Run {
+                                stop: Stop::Until { .. },
+                                ..
+                            }
+                        )
+                    };
+                    ends += scenario.schedule.iter().filter(until).count();
+                }
+            }
+        }
+        assert!(findings > 50 && ends > 500, "{findings} {ends}");
+    }
 }

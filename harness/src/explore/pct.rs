@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Probabilistic concurrency testing.
 
-use super::{Hardware, Scheduler, one_step};
+use super::{Hardware, PATIENCE, Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any};
 use fastrand::Rng;
 use shootdown_machine::Announced;
 
-/// Priority changes of a run: a bug of depth d needs d - 1.
-const CHANGES: usize = 3;
-/// Steps that a run is taken to have, for where the changes may be: what matters is over early
-/// in most runs, late in some.
-const LENGTHS: &[u32] = &[50, 150, 300, 600];
-/// Steps after which a CPU of the highest priority is taken to spin, waiting for another.
-const PATIENCE: u32 = 200;
+/// Priority changes of a run, at most: a bug of depth d needs d - 1, and one too many early in the
+/// run is in its way.
+const CHANGES: usize = 4;
+/// Steps that an operation is taken to have, for where the changes may be: most are shorter than
+/// the longest of these, and what matters is over early in most runs, late in some.
+const LENGTHS: &[u32] = &[5, 10, 20, 40];
 
 /// Where priorities change.
 enum Changes {
     /// At these steps of the run.
-    Steps([u32; CHANGES]),
+    Steps(Vec<u32>),
     /// Before steps at some places of the code. A window is as long as the code between two
     /// places, however long the run: of a few dozen places, two are drawn far more often
     /// than two steps of hundreds.
@@ -53,14 +52,16 @@ impl Pct {
         let mut order: Vec<u8> = (0..scenario.machine.cpus).collect();
         rng.shuffle(&mut order);
         let changes = if rng.bool() {
-            let length = any(rng, LENGTHS);
-            Changes::Steps(core::array::from_fn(|_| rng.u32(..length)))
+            let ops = scenario.programs.iter().map(Vec::len).sum::<usize>().max(1);
+            let length = any(rng, LENGTHS) * ops as u32;
+            let changes = 0..rng.usize(1..=CHANGES);
+            Changes::Steps(changes.map(|_| rng.u32(..length)).collect())
         } else {
             Changes::Places {
                 salt: rng.u32(..),
                 one_in: any(rng, &[2, 5, 12]),
                 rate: any(rng, &[0.15, 0.4, 0.8]),
-                left: rng.usize(1..=2 * CHANGES),
+                left: rng.usize(1..=CHANGES + 2),
             }
         };
         Pct {

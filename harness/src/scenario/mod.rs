@@ -15,7 +15,7 @@ mod words;
 
 pub use arbitrary::decode;
 pub use error::ParseError;
-pub(crate) use generate::{any, stale};
+pub(crate) use generate::{any, stale, weighted};
 pub use generate::{generate, programs};
 pub use mutate::{crossover, mutate};
 pub use parse::{parse, parse_lenient};

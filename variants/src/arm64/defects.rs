@@ -27,6 +27,7 @@ pub const XCHG: Defect = Defect {
     about: "fast path exchanges active_asids unconditionally, even when it is already 0",
     source: "a8ffaaa060b8 \"arm64: asid: Do not replace active_asids if already 0\"",
     breaks: &[ALIASED, DIVERGED],
+    needs: &[],
 };
 
 /// B-2: no reserved TTBR0 before active_asids changes.
@@ -35,6 +36,7 @@ pub const TTBR_LATE: Defect = Defect {
     about: "TTBR0 keeps the old table while active_asids already says the new ASID",
     source: "5ffdfaedfa0a \"arm64: mm: Support Common Not Private translations\"",
     breaks: &[ALIASED],
+    needs: &[],
 };
 
 /// B-3: the flush may name an ASID that a rollover has replaced.
@@ -43,6 +45,7 @@ pub const ASID_FIRST: Defect = Defect {
     about: "flushes read the mm's ASID before the DSB that makes the descriptor visible",
     source: "5e10f9887ed8 \"arm64: mm: Fix TLBI vs ASID rollover\"",
     breaks: &[DIVERGED],
+    needs: &[],
 };
 
 /// B-4: reserved ASIDs fall behind their mm after two rollovers.
@@ -51,6 +54,7 @@ pub const NOUPD: Defect = Defect {
     about: "a hit among the reserved ASIDs does not update them to the new generation",
     source: "0ebea8088095 \"arm64: mm: keep reserved ASIDs in sync with mm after multiple rollovers\"",
     breaks: &[DIVERGED, ALIASED],
+    needs: &[],
 };
 
 /// B-8: a kernel thread keeps the user's table.
@@ -59,6 +63,7 @@ pub const INIT_MM: Defect = Defect {
     about: "a switch to init_mm leaves the last user's table in TTBR0",
     source: "e53f21bce4d3 \"arm64: Use the reserved TTBR0 if context switching to the init_mm\"",
     breaks: &[&["no-walk-of-freed-table"]],
+    needs: &[],
 };
 
 /// B-9: with software PAN, a thread returns to user with the ASID that its mm once had.
@@ -67,6 +72,7 @@ pub const STALE_TTBR0: Defect = Defect {
     about: "a switch between threads of one mm does not save the mm's present ASID for the next",
     source: "d96cc49bff5a \"arm64: mm: Ensure valid ASID on task switch when SW PAN is enabled\"",
     breaks: &[ALIASED, DIVERGED, &["recurring-fault"]],
+    needs: &[],
 };
 
 /// B-10: whoever meets a batched unmap waits for nothing.
@@ -83,6 +89,7 @@ pub const BATCH_DSB: Defect = Defect {
         "break-before-make",
         "no-lost-write",
     ]],
+    needs: &[],
 };
 
 /// B-12a: the level hint of a leaf where a table was freed.
@@ -95,6 +102,7 @@ pub const TABLE_LEVEL: Defect = Defect {
         "ttl-mismatch",
         "no-conflicting-entries",
     ]],
+    needs: &[],
 };
 
 /// B-12b: the largest range is none.
@@ -108,6 +116,7 @@ pub const RANGE_NUM: Defect = Defect {
         "break-before-make",
         "no-conflicting-entries",
     ]],
+    needs: &[],
 };
 
 /// Broadcast instead of local flush on rollover.
@@ -116,6 +125,7 @@ pub const BROADCAST: Defect = Defect {
     about: "rollover broadcasts one TLBI instead of making every CPU flush for itself",
     source: "Will Deacon, 22 Jul 2021, \"Align the VMID allocation with the arm64 ASID one\"",
     breaks: &[ALIASED],
+    needs: &[],
 };
 
 /// No test of active_asids before the exchange.
@@ -124,6 +134,7 @@ pub const NO_ZERO_TEST: Defect = Defect {
     about: "fast path does not look whether active_asids is 0 before it exchanges it",
     source: "derived; the other half of a8ffaaa060b8",
     breaks: &[ALIASED, DIVERGED],
+    needs: &[],
 };
 
 /// A rollover forgets what an earlier one has reserved.
@@ -132,6 +143,7 @@ pub const NO_RESERVED: Defect = Defect {
     about: "a rollover does not keep what a CPU has reserved since the one before",
     source: "derived; 5aec715d7d31 \"arm64: mm: rewrite ASID allocator\" keeps it",
     breaks: &[ALIASED, DIVERGED],
+    needs: &[],
 };
 
 /// Nobody flushes on rollover.
@@ -140,6 +152,7 @@ pub const NO_PENDING: Defect = Defect {
     about: "a rollover leaves no flush pending",
     source: "derived; the third mutant of the measurements with the kernel's TLA+ model",
     breaks: &[ALIASED],
+    needs: &[],
 };
 
 /// The new ASID is active only once the lock is free.
@@ -148,6 +161,7 @@ pub const ACTIVE_LATE: Defect = Defect {
     about: "slow path writes active_asids after it has given the lock back",
     source: "derived",
     breaks: &[ALIASED, DIVERGED],
+    needs: &[],
 };
 
 /// The old table under the new ASID.
@@ -156,6 +170,7 @@ pub const OLD_TABLE: Defect = Defect {
     about: "a switch changes the ASID while TTBR0 still has the old table",
     source: "derived; what cpu_do_switch_mm writes the reserved table for",
     breaks: &[ALIASED],
+    needs: &[],
 };
 
 /// Pinned ASIDs are given away.
@@ -164,6 +179,7 @@ pub const UNPINNED: Defect = Defect {
     about: "a rollover begins with an empty map, pinned ASIDs left out",
     source: "derived; 48118151d8cc \"arm64: mm: Pin down ASIDs for sharing mm with devices\"",
     breaks: &[ALIASED],
+    needs: &[],
 };
 
 /// With KPTI, half of a pair is flushed.
@@ -172,4 +188,5 @@ pub const ONE_OF_PAIR: Defect = Defect {
     about: "TLBIs by address and by ASID leave out the user's ASID of the pair",
     source: "derived; 9b0de864b5bc \"arm64: mm: Invalidate both kernel and user ASIDs when performing TLBI\"",
     breaks: &[DIVERGED],
+    needs: &[],
 };

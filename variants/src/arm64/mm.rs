@@ -24,6 +24,7 @@ pub const NSH: Defect = Defect {
         "TLBEmptyInvalPTE",
         "restriction-scope",
     ]],
+    needs: &[],
 };
 
 /// B-20 (block to table): the block stays in TLBs.
@@ -40,6 +41,7 @@ pub const BLOCK_TO_TABLE: Defect = Defect {
         "no-conflicting-entries",
         "break-before-make",
     ]],
+    needs: &[],
 };
 
 /// What a kernel is built with.

@@ -12,7 +12,7 @@ use core::fmt::Debug;
 use core::marker::PhantomData;
 use shootdown_machine::arm64::{HCR_TGE, HCR_VM, Reg, Stage};
 use shootdown_machine::{
-    Access, Boot, Cpu, Domain, Done, Dsb, OpKind, Outcome, Page, Prot, Shared, Space, Va,
+    Access, Boot, Cpu, Domain, Done, Dsb, OpKind, Outcome, Page, Prot, Shared, Space, Switch, Va,
 };
 
 /// Nothing between a put and a load orders what they do.
@@ -22,16 +22,17 @@ pub const NO_SWITCH_DSB: Defect = Defect {
             runs vCPUs of two VMs",
     source: "derived; __switch_to has a DSB, and the vCPU's mutex orders memory as well",
     breaks: &[ALIASED, DIVERGED],
+    needs: &[],
 };
 
 /// B-16: walks of one guest are not over when the next is entered.
 pub const NO_WALK_DSB: Defect = Defect {
     name: "B-16",
-    about: "no DSB for walks in flight where VTTBR changes between guest and host; shows with \
-            the switches inflight and latetag",
+    about: "no DSB for walks in flight where VTTBR changes between guest and host",
     source: "55b5bac15939 \"KVM: arm64: nvhe: Synchronise with page table walker on vcpu run\", \
              7e1b2329c205 (the same for TLB operations)",
     breaks: &[ALIASED],
+    needs: &[Switch::Inflight, Switch::LateTag],
 };
 
 /// How a host gives VMIDs to VMs.

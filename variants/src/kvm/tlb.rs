@@ -14,6 +14,7 @@ pub const NO_RELOAD: Defect = Defect {
     about: "a TLB operation for another VM does not load the running vCPU's stage 2 again",
     source: "derived; 7.3 does so since stage 2 is loaded with the vCPU, and not at guest entry",
     breaks: &[ALIASED, DIVERGED],
+    needs: &[],
 };
 
 /// Walks are not kept from the context of a VM that a TLB operation loads.
@@ -24,6 +25,7 @@ pub const NO_EPD: Defect = Defect {
     source: "\"arm64: KVM: Handle ARM erratum 1165522 in TLB invalidation\", \
              \"arm64: KVM: Disable EL1 PTW when invalidating S2 TLBs\"",
     breaks: &[ALIASED],
+    needs: &[Switch::OutOfContext],
 };
 
 /// Flushes of a VM's stage 2. Each changes to the VM's VMID for its length: the operations

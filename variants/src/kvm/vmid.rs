@@ -22,6 +22,7 @@ pub const NO_XCHG: Defect = Defect {
     about: "interim version: fast path stores active_vmids plainly, a rollover only reads it",
     source: "interim diff of Aug to Oct 2021, failed an overnight stress test",
     breaks: &[ALIASED, DIVERGED],
+    needs: &[],
 };
 
 /// B-14, the other half of the sketch: the slow path does not look again under the lock.
@@ -30,6 +31,7 @@ pub const ALWAYS_NEW: Defect = Defect {
     about: "interim version: slow path allocates without looking whether another vCPU has done so meanwhile",
     source: "interim diff of Aug to Oct 2021, failed an overnight stress test",
     breaks: &[DIVERGED],
+    needs: &[],
 };
 
 /// The INVALID marker together with a local flush.
@@ -38,6 +40,7 @@ pub const INVALID_LOCAL: Defect = Defect {
     about: "rollover leaves flushing to each CPU, though a vCPU put may hide the rollover",
     source: "derived from v2 (16 Jun 2021) with VMID_ACTIVE_INVALID of v4 (Nov 2021)",
     breaks: &[ALIASED],
+    needs: &[],
 };
 
 /// INVALID_VMID handed out.
@@ -46,6 +49,7 @@ pub const FROM_ZERO: Defect = Defect {
     about: "the search for a number begins at 0, as if INVALID_VMID were a VM's like any other",
     source: "derived from the question of Catalin Marinas, 19 Jan 2022, whether it ever is",
     breaks: &[&["allocator-exhaustion"]],
+    needs: &[],
 };
 
 /// Places worth reaching, in any version.

@@ -16,6 +16,7 @@ pub const GEN_FIRST: Defect = Defect {
     about: "a VM's vmid_gen is written before its vmid",
     source: "before f0cf47d939d0 \"KVM: arm/arm64: Close VMID generation race\"",
     breaks: &[DIVERGED, ALIASED],
+    needs: &[],
 };
 
 /// B-13b: the lock that was to close it is not taken where it counts.
@@ -26,6 +27,7 @@ pub const RWLOCK: Defect = Defect {
     source: "f0cf47d939d0, fixed by fb544d1ca65a \"KVM: arm/arm64: Fix VMID alloc race by \
              reverting to lock-less\"",
     breaks: &[DIVERGED, ALIASED],
+    needs: &[],
 };
 
 /// The fix without its barrier for stores.
@@ -34,6 +36,7 @@ pub const NO_WMB: Defect = Defect {
     about: "no smp_wmb between the stores of vmid and of vmid_gen",
     source: "derived from fb544d1ca65a",
     breaks: &[DIVERGED, ALIASED],
+    needs: &[],
 };
 
 /// The fix as merged, on VHE: nothing orders the read of `vmid` behind that of `vmid_gen`.
@@ -42,6 +45,7 @@ pub const NO_RMB: Defect = Defect {
     about: "vmid may be read before the vmid_gen that vouches for it, as on VHE until 2021",
     source: "fb544d1ca65a as merged: its smp_rmb is before the read of vmid_gen; found here",
     breaks: &[DIVERGED, ALIASED],
+    needs: &[],
 };
 
 /// Places worth reaching.

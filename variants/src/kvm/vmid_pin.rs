@@ -13,6 +13,7 @@ pub const PINS_FORGOTTEN: Defect = Defect {
     about: "rollover does not keep pinned VMIDs from being handed out",
     source: "derived from the RFC of 6 May 2021",
     breaks: &[ALIASED],
+    needs: &[],
 };
 
 /// VMIDs that a rollover leaves as they are.

@@ -19,6 +19,7 @@ const FOLD_NO_FLUSH: Defect = Defect {
     about: "pages are folded and unfolded without a flush, whatever the CPUs have",
     source: "derived; the test for BBML3 in contpte_convert",
     breaks: &[&["no-conflicting-entries"]],
+    needs: &[],
 };
 
 const FOLD_ONE_PAGE: Defect = Defect {
@@ -26,6 +27,7 @@ const FOLD_ONE_PAGE: Defect = Defect {
     about: "folding and unfolding flush the group's first page only",
     source: "derived; the range of the flush in contpte_convert",
     breaks: &[&["no-conflicting-entries"]],
+    needs: &[],
 };
 
 const NO_UNFOLD: Defect = Defect {
@@ -39,6 +41,7 @@ const NO_UNFOLD: Defect = Defect {
         // Unfolding gives all pages what one of them has.
         "matches-reference",
     ]],
+    needs: &[],
 };
 
 const RESTRICT_NO_UNFOLD: Defect = Defect {
@@ -56,6 +59,7 @@ const RESTRICT_NO_UNFOLD: Defect = Defect {
         // Unfolding what is no group any more maps what was unmapped.
         "matches-reference",
     ]],
+    needs: &[],
 };
 
 const GOAL_FOLD: &str = "pages are folded";

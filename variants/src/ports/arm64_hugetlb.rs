@@ -28,6 +28,7 @@ const LEVEL_0: Defect = Defect {
         "TLBEmptyInvalPTE",
         "ttl-mismatch",
     ]],
+    needs: &[],
 };
 
 const GOAL_BROKEN: &str = "a contiguous page is broken up";

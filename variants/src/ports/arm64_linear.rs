@@ -27,6 +27,7 @@ const HINTED: Defect = Defect {
         "break-before-make",
         "no-conflicting-entries",
     ]],
+    needs: &[],
 };
 
 const NO_SPLIT_CONT: Defect = Defect {
@@ -41,6 +42,7 @@ const NO_SPLIT_CONT: Defect = Defect {
         "no-lost-write",
         "break-before-make",
     ]],
+    needs: &[],
 };
 
 const GOAL_SPLIT: &str = "a block is split in place, without a TLBI";

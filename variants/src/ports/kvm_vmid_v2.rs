@@ -4,7 +4,7 @@
 use crate::kvm::host::{Flavour, NO_SWITCH_DSB, Vms};
 use crate::kvm::vmid::{self, Version, Vmids};
 use crate::{Defect, Source};
-use shootdown_machine::Boot;
+use shootdown_machine::{Boot, Switch};
 
 /// Version 2.
 #[derive(Debug)]
@@ -17,7 +17,11 @@ impl Flavour for Second {
         tree: "linux-arm-kernel, 16 Jun 2021 (20210616155606.2806)",
         files: "arch/arm64/kvm/vmid.c",
     };
-    const DEFECTS: &'static [Defect] = &[NO_SWITCH_DSB];
+    const DEFECTS: &'static [Defect] = &[Defect {
+        // The flush at a rollover is the entering CPU's own: a walk must outlive its guest to be missed.
+        needs: &[Switch::Inflight],
+        ..NO_SWITCH_DSB
+    }];
     const GOALS: &'static [&'static str] = vmid::GOALS_V2;
 
     type Vmids = Vmids;

@@ -25,6 +25,7 @@ const KEEP_GLOBAL: Defect = Defect {
         "no-lost-write",
         "no-walk-of-freed-table",
     ]],
+    needs: &[Switch::KeepGlobal],
 };
 
 /// B-44: the attributes of a page change while its large page may be in a TLB.
@@ -33,6 +34,7 @@ const KEEP_LARGE: Defect = Defect {
     about: "attributes are changed after a large page was split, with no flush between the two",
     source: "ad5ca55f6bdb \"x86, cpa: global flush tlb after splitting large page and before doing cpa\"",
     breaks: &[&["no-conflicting-entries"]],
+    needs: &[],
 };
 
 /// What an IPI asks for: an address, or (odd) everything.

@@ -24,6 +24,7 @@ const NO_OTHER: Defect = Defect {
         "no-lost-write",
         "no-walk-of-freed-table",
     ]],
+    needs: &[],
 };
 
 const GOAL_OTHER: &str = "a switch forgets the other PCIDs";

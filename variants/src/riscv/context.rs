@@ -26,6 +26,7 @@ pub const CLEAR_PREV: Defect = Defect {
     about: "a hart that switches leaves the old mm's mask, though its entries stay under the ASID",
     source: "82dd33fde026, by which harts stay in mm_cpumask where ASIDs are used",
     breaks: &[MISSED],
+    needs: &[],
 };
 
 /// B-45 (first fix): what was tried before.
@@ -34,6 +35,7 @@ pub const STALE_MASK: Defect = Defect {
     about: "harts leave the mask; a flush marks them as stale, unless no hart runs the mm or one just comes",
     source: "4bd1d80efb5a \"riscv: mm: notify remote harts about mmu cache updates\", reverted by e921050022f1",
     breaks: &[MISSED],
+    needs: &[],
 };
 
 /// The mask is set once the table is loaded.
@@ -42,6 +44,7 @@ pub const MASK_LATE: Defect = Defect {
     about: "a hart enters the mm's mask after it has loaded its table",
     source: "derived; the order of set_mm",
     breaks: &[MISSED],
+    needs: &[],
 };
 
 /// Places worth reaching.

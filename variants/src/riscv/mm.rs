@@ -19,6 +19,7 @@ pub const OFFLINE: Defect = Defect {
     about: "a hart that goes offline stays in the masks; the SBI refuses fences for it, and nobody looks",
     source: "ae9e9f3d67dc \"riscv: clear hot-unplugged cores from all task mm_cpumasks to avoid rfence errors\"",
     breaks: &[MISSED],
+    needs: &[],
 };
 
 /// What a kernel is built with.

@@ -15,6 +15,7 @@ pub const NO_SPURIOUS: Defect = Defect {
     about: "nothing is fenced when a page is mapped, nor when another hart faults on what it remembers",
     source: "503638e0babf \"riscv: Stop emitting preventive sfence.vma for new vmalloc mappings\"",
     breaks: &[&["recurring-fault"]],
+    needs: &[],
 };
 
 /// H1: which harts, before it is certain that they see the change.
@@ -23,6 +24,7 @@ pub const MASK_FIRST: Defect = Defect {
     about: "the mask is read with no fence between it and pmd_clear, a plain store",
     source: "derived: Linux 7.3; as 83b0177a6c48 on x86",
     breaks: &[MISSED],
+    needs: &[],
 };
 
 /// H2: which ASID, before it is certain that others see the change.
@@ -31,6 +33,7 @@ pub const ASID_FIRST: Defect = Defect {
     about: "the mm's ASID is read with no fence between it and pmd_clear, a plain store",
     source: "derived: Linux 7.3; as 5e10f9887ed8 on arm64",
     breaks: &[MISSED],
+    needs: &[],
 };
 
 /// H4: a hart that the batch has met and that is offline by now.
@@ -39,6 +42,7 @@ pub const BATCH_OFFLINE: Defect = Defect {
     about: "the batch of reclaim is flushed on harts that have gone offline since, and the SBI refuses it for all",
     source: "derived: Linux 7.3, arch_tlbbatch_flush; ae9e9f3d67dc clears the masks of mms only",
     breaks: &[MISSED],
+    needs: &[],
 };
 
 /// B-24: what reclaim has put off is nobody else's business.
@@ -47,6 +51,7 @@ pub const BATCHED: Defect = Defect {
     about: "who changes the tables does not flush what reclaim has put off",
     source: "3ea277194daa \"mm, mprotect: flush TLB if potentially racing with a parallel reclaim leaving stale TLB entries\"",
     breaks: &[MISSED],
+    needs: &[],
 };
 
 /// A table is taken away with a fence by address.
@@ -62,6 +67,7 @@ pub const BY_ADDRESS: Defect = Defect {
         "no-lost-write",
         "TLBEmptyInvalPTE",
     ]],
+    needs: &[],
 };
 
 /// Pages above which a fence is for the whole ASID (`tlb_flush_all_threshold`: 64 pages of the

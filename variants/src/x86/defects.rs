@@ -34,6 +34,7 @@ pub const B35: Defect = Defect {
     about: "where no memory is left for a batch, a table is freed before the flush",
     source: "d86564a2f085 \"mm/tlb, x86/mm: Support invalidating TLB caches for RCU_TABLE_FREE\"",
     breaks: &[FREED],
+    needs: &[],
 };
 
 defects! { Bugs:

@@ -24,8 +24,8 @@ pub struct Solo {
     pub found: Option<(Scenario, Found)>,
 }
 
-/// Fuzzes `subject` as `fuzz --from-scratch --jobs 1 --seed SEED` does, for `seconds` of CPU
-/// time at most. `folder` is its own, and gone afterwards.
+/// Fuzzes `subject` as `fuzz --from-scratch --jobs 1 --seed SEED` does, with the switches on that
+/// its defect needs, for `seconds` of CPU time at most. `folder` is its own, and gone afterwards.
 pub fn solo(
     target: &Path,
     folder: &Path,
@@ -38,7 +38,7 @@ pub fn solo(
     let plan = Plan {
         target,
         variants: &subject.name(),
-        fixed: Fixed::default(),
+        fixed: Fixed::needed(subject),
         corpora: &corpora,
         artifacts: &folder.join("artifacts"),
         known: String::new(),

@@ -15,9 +15,10 @@ impl Table {
              {command}\n\n\
              Every finding that is counted was minimized, replays to the same rule, and\n\
              that rule is one which the defect must break; others would be listed as OTHER\n\
-             RULE. Medians are of the seeds that found it, \"worst\" is of all. \"Size\" is\n\
-             operations and slots of the smallest scenario. `fuzz` is libFuzzer, the others\n\
-             are the strategies of `shootdown run`.\n\n"
+             RULE. Switches of the machine are off, but for those in parentheses, without\n\
+             which the defect does not show. Medians are of the seeds that found it, \"worst\"\n\
+             is of all. \"Size\" is operations and slots of the smallest scenario. `fuzz` is\n\
+             libFuzzer, the others are the strategies of `shootdown run`.\n\n"
         );
         let mut head = String::from("| defect |");
         let mut line = String::from("|---|");
@@ -35,7 +36,7 @@ impl Table {
         }
         let _ = writeln!(out, "{head} size | rules |\n{line}---|---|"); // to a string, as all here
         for row in &self.rows {
-            let _ = write!(out, "| {} |", row.name);
+            let _ = write!(out, "| {} |", row.title());
             for (number, cell) in row.cells.iter().enumerate() {
                 out += &columns(number == 0, cell);
             }

@@ -3,6 +3,8 @@
 
 use super::store::{Finding, Record};
 use super::trial::Engine;
+use crate::check::Subject;
+use shootdown_machine::Switch;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -106,6 +108,17 @@ impl Row {
         }
     }
 
+    /// Its name, with the switches that were on for it.
+    pub fn title(&self) -> String {
+        let needs = Subject::parse(&self.name).map(|by| by.needs());
+        let words = needs.iter().flat_map(|needs| needs.iter());
+        let words: Vec<_> = words.map(Switch::word).collect();
+        match &words[..] {
+            [] => self.name.clone(),
+            some => format!("{} ({})", self.name, some.join(" ")),
+        }
+    }
+
     /// The rules with their numbers.
     pub fn rules(&self) -> String {
         let word = |(rule, n): &(String, usize)| format!("{rule} {n}");
@@ -116,7 +129,7 @@ impl Row {
     }
 
     fn text(&self, engines: &[Engine]) -> String {
-        let mut out = self.name.clone();
+        let mut out = self.title();
         if let Some((operations, slots)) = self.least {
             let _ = write!(out, ", smallest {operations} operations, {slots} slots"); // to a string
         }

@@ -89,7 +89,7 @@ pub fn fingerprint(subject: Subject) -> u64 {
     let mut text = format!("{} {}\n", env!("CARGO_PKG_VERSION"), subject.name());
     for sample in 0..SAMPLES {
         let strategy = Strategy::ALL[sample % Strategy::ALL.len()];
-        let fixed = Fixed::default();
+        let fixed = Fixed::needed(subject);
         let (scenario, found, steps) =
             explore::try_one(&mut bench, &[subject], strategy, sample, fixed, &mut rng);
         let rule = found.map(|found| (found.finding.rule.name, found.finding.step));
@@ -136,7 +136,7 @@ fn explore(trial: &Trial) -> (u64, f64, Option<(Scenario, Found)>) {
         runs += 1;
         !runs.is_multiple_of(UNWATCHED) || clock.seconds() < trial.seconds.into()
     };
-    let (strategy, fixed) = (trial.engine.strategy(), Fixed::default());
+    let (strategy, fixed) = (trial.engine.strategy(), Fixed::needed(trial.subject));
     let subjects = [trial.subject];
     let found = explore::search(&mut bench, &subjects, strategy, fixed, &mut rng, after);
     (runs, clock.seconds(), found)

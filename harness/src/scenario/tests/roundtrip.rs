@@ -56,7 +56,7 @@ fn generated() {
             scenario
                 .programs
                 .iter()
-                .all(|p| (1..=12).contains(&p.len()))
+                .all(|p| (1..=MAX_OPS).contains(&p.len()))
         );
         assert_eq!(
             scenario,

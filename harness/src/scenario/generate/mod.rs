@@ -5,14 +5,16 @@
 //! and gives the rest wild weights, so that runs differ from each other far more than
 //! a single distribution would let them.
 
+mod programs;
+mod schedule;
+mod sketch;
+
 use super::words::Word;
-use super::{MAX_OPS, MAX_STALE, Scenario, Slot, Stop};
+use super::{MAX_STALE, Scenario};
 use fastrand::Rng;
 use shootdown_machine::arm64::Granule;
-use shootdown_machine::{
-    Access, Bbm, Config, Domain, Memory, Op, OpKind, OpSet, Operands, PAGE, PAGES,
-};
-use shootdown_machine::{Pick, Prot, Space, Switches, Va};
+use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, OpSet};
+use shootdown_machine::{PAGE, PAGES, Switches, Va};
 
 /// A random scenario, of these kinds of operation.
 pub fn generate(rng: &mut Rng, ops: OpSet) -> Scenario {
@@ -44,7 +46,7 @@ pub(crate) fn any<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
 }
 
 /// An index, each as probable as its weight.
-pub(super) fn weighted(rng: &mut Rng, weights: &[u32]) -> usize {
+pub(crate) fn weighted(rng: &mut Rng, weights: &[u32]) -> usize {
     let mut left = rng.u32(..weights.iter().sum::<u32>().max(1));
     for (index, weight) in weights.iter().enumerate() {
         match left.checked_sub(*weight) {
@@ -104,6 +106,8 @@ pub(super) struct Swarm {
     hot: [Va; 3],
     /// Where pages are moved to.
     to: Va,
+    /// The kinds that there are.
+    kinds: OpSet,
     /// By kind of operation.
     ops: [u32; OpKind::ALL.len()],
     /// Walk, evict, deliver, resolve, ipi, drain, stale, the host of a guest.
@@ -123,10 +127,64 @@ pub(super) struct Swarm {
     /// Whether programs are rounds of a switch and a touch: the run loop of a VM, which
     /// has no tag before it is entered.
     rounds: bool,
+    /// Whether programs are about few tables and not about tags: short ones, whose operations,
+    /// of few kinds, mostly have something to do.
+    tables: bool,
 }
 
 impl Swarm {
+    /// Half are about tables, and more where most kinds are; the others are about tags as well.
     pub(super) fn new(rng: &mut Rng, machine: &Config, kinds: OpSet) -> Swarm {
+        let swarm = Swarm::any(rng, machine, kinds);
+        let many = kinds.len() > OpKind::BASIC.len() + 4;
+        if percent(rng, if many { 75 } else { 50 }) {
+            swarm.about_tables(rng)
+        } else {
+            swarm
+        }
+    }
+
+    /// One that is about tables.
+    fn about_tables(self, rng: &mut Rng) -> Swarm {
+        let mut ops = [0; OpKind::ALL.len()];
+        let others = |kind: &OpKind| !matches!(kind, OpKind::Switch | OpKind::Touch);
+        let mut others: Vec<_> = OpKind::ALL.iter().filter(|kind| others(kind)).collect();
+        others.retain(|kind| self.kinds.has(**kind));
+        rng.shuffle(&mut others);
+        for kind in others.iter().take(any(rng, &[1, 2, 2, 2, 3, 3, 4])) {
+            ops[**kind as usize] = rng.u32(10..=60);
+        }
+        if self.kinds.has(OpKind::Touch) {
+            ops[OpKind::Touch as usize] = any(rng, &[10, 30, 60]);
+        }
+        if self.kinds.has(OpKind::Switch) {
+            ops[OpKind::Switch as usize] = any(rng, &[1, 5, 15]);
+        }
+        // Where blocks are made and broken, it is about one.
+        let of_block = [OpKind::Split, OpKind::Collapse];
+        let first = match of_block.iter().any(|kind| ops[*kind as usize] > 0) {
+            true if percent(rng, 85) => page(rng, BLOCK),
+            // A page by itself comes and goes with its table.
+            _ if percent(rng, 25) => page(rng, 8..PAGES),
+            _ => self.hot[0],
+        };
+        let near = first ^ any(rng, &[PAGE, 2 * PAGE]);
+        Swarm {
+            spaces: self.spaces.min(any(rng, &[1, 1, 1, 2, 2])),
+            hot: match rng.u32(..4) {
+                0 | 1 => [first; 3],
+                2 => [first, first, near],
+                _ => [first, self.hot[1], near],
+            },
+            ops,
+            most: any(rng, &[3, 4, 6]),
+            tables: true,
+            ..self
+        }
+    }
+
+    /// One that is about anything.
+    fn any(rng: &mut Rng, machine: &Config, kinds: OpSet) -> Swarm {
         let mut ops = [0; OpKind::ALL.len()];
         // Of many kinds, the few that do not get along are seldom among themselves.
         let many = kinds.len() > OpKind::BASIC.len() + 4;
@@ -173,6 +231,7 @@ impl Swarm {
                 hot(rng)
             },
             to: page(rng, 0..PAGES),
+            kinds,
             ops,
             agents,
             agency: if any_agent {
@@ -188,6 +247,7 @@ impl Swarm {
             most: any(rng, &[4, 7, 11, 11]),
             march: percent(rng, 30),
             rounds: percent(rng, 40),
+            tables: false,
         }
     }
 
@@ -215,205 +275,6 @@ impl Swarm {
         } else {
             page(rng, 0..PAGES)
         }
-    }
-
-    fn programs(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
-        (0..self.cpus).map(|_| self.program(rng)).collect()
-    }
-
-    fn program(&self, rng: &mut Rng) -> Vec<Op> {
-        let mut loaded = Space(rng.u8(..self.spaces));
-        let mut program = Vec::with_capacity(12);
-        if percent(rng, 90) {
-            program.push(Op::Switch(loaded));
-        }
-        let length = program.len() + rng.usize(1..=self.most);
-        while program.len() < length {
-            let mut op = self.op(rng, loaded);
-            if self.rounds && percent(rng, 85) {
-                op = match program.last() {
-                    Some(Op::Switch(_)) => Op::Touch(self.va(rng), access(rng)),
-                    _ => self.switch(rng, loaded),
-                };
-            }
-            if let Op::Switch(space) = &mut op {
-                // From the idle task, mostly back to where it came from.
-                if matches!(program.last(), Some(Op::SchedOut)) && percent(rng, 60) {
-                    *space = loaded;
-                }
-                loaded = *space;
-            }
-            // A copy goes to an empty space.
-            if let Op::Fork(_, child) = op
-                && program.len() + 1 < length
-                && percent(rng, 70)
-            {
-                program.push(Op::Exit(child));
-            }
-            program.push(op);
-        }
-        debug_assert!(program.len() <= MAX_OPS);
-        program
-    }
-
-    /// An operation for a CPU that has probably loaded this space.
-    pub(super) fn op(&self, rng: &mut Rng, loaded: Space) -> Op {
-        let kind = OpKind::ALL[weighted(rng, &self.ops)];
-        let other = Space(rng.u8(..self.spaces));
-        let space = if percent(rng, 60) { loaded } else { other };
-        let va = match kind {
-            OpKind::Switch => return self.switch(rng, loaded),
-            // A hot page can be mapped once it was unmapped, others at once.
-            OpKind::Map if percent(rng, 50) => page(rng, 0..PAGES),
-            OpKind::Split | OpKind::Collapse => self.block_va(rng),
-            _ => self.va(rng),
-        };
-        kind.with(&Operands {
-            space,
-            other: Space(rng.u8(..self.spaces)),
-            va,
-            to: match rng.u32(..10) {
-                0..6 => self.to,
-                6..8 => self.va(rng),
-                _ => page(rng, 0..PAGES),
-            },
-            // Pages begin writable, so read-only is the change to make first.
-            prot: if percent(rng, 65) { Prot::Ro } else { Prot::Rw },
-            access: access(rng),
-        })
-    }
-
-    /// A switch to another space than the loaded one.
-    fn switch(&self, rng: &mut Rng, loaded: Space) -> Op {
-        let by = if self.march || self.spaces < 3 {
-            1
-        } else {
-            rng.u8(1..self.spaces)
-        };
-        Op::Switch(Space((loaded.0 + by) % self.spaces))
-    }
-
-    /// An address within the one block, mostly.
-    fn block_va(&self, rng: &mut Rng) -> Va {
-        if percent(rng, 70) {
-            page(rng, BLOCK)
-        } else {
-            self.va(rng)
-        }
-    }
-
-    pub(super) fn schedule(&self, rng: &mut Rng) -> Vec<Slot> {
-        if self.long {
-            return self.long_turns(rng);
-        }
-        let mut schedule = Vec::with_capacity(60);
-        for _ in 0..rng.usize(8..=60) {
-            schedule.push(self.slot(rng, schedule.last()));
-        }
-        schedule
-    }
-
-    /// What PCT does: few hand-overs, since most bugs need no more than two or three, at places
-    /// that are anywhere; hardware acts within turns as well as between them.
-    fn long_turns(&self, rng: &mut Rng) -> Vec<Slot> {
-        let mut schedule = Vec::with_capacity(60);
-        let gap = any(rng, &[4, 10, 30]);
-        let most = any(rng, &[30, 60, 120]);
-        let mut cpu = rng.u8(..self.cpus);
-        for _ in 0..rng.usize(2..=6) {
-            let mut left = rng.u16(1..=most);
-            while left > 0 && schedule.len() < 60 {
-                let steps = rng.u16(1..=2 * gap).min(left);
-                left -= steps;
-                let stop = Stop::Steps(steps);
-                schedule.push(Slot::Run { cpu, stop });
-                schedule.push(self.act(rng, schedule.last()));
-            }
-            if self.cpus > 1 {
-                cpu = (cpu + rng.u8(1..self.cpus)) % self.cpus;
-            }
-        }
-        schedule
-    }
-
-    /// A slot to follow this one.
-    pub(super) fn slot(&self, rng: &mut Rng, after: Option<&Slot>) -> Slot {
-        if !percent(rng, self.agency) {
-            let mut cpu = rng.u8(..self.cpus);
-            // Two turns of one CPU in a row are only a longer turn.
-            if matches!(after, Some(Slot::Run { cpu: last, .. }) if *last == cpu) {
-                cpu = (cpu + 1) % self.cpus;
-            }
-            return Slot::Run {
-                cpu,
-                stop: Stop::Steps(self.steps(rng)),
-            };
-        }
-        self.act(rng, after)
-    }
-
-    /// A slot of hardware to follow this one: mostly on the CPU that has just run, where the
-    /// window is.
-    fn act(&self, rng: &mut Rng, after: Option<&Slot>) -> Slot {
-        let cpu = match after {
-            Some(slot) if self.long && percent(rng, 50) => slot.cpu(),
-            _ => rng.u8(..self.cpus),
-        };
-        match weighted(rng, &self.agents) {
-            0 => Slot::Walk {
-                cpu,
-                va: self.va(rng),
-                old: percent(rng, 15),
-                steps: if percent(rng, 60) {
-                    None
-                } else {
-                    Some(rng.u8(1..=4))
-                },
-            },
-            1 => Slot::Evict {
-                cpu,
-                va: if percent(rng, 40) {
-                    None
-                } else {
-                    Some(self.va(rng))
-                },
-            },
-            2 => Slot::Deliver {
-                cpu,
-                last: percent(rng, 30),
-            },
-            3 => Slot::Resolve {
-                cpu,
-                pick: any(rng, Pick::ALL),
-            },
-            4 => Slot::Ipi { cpu },
-            // A buffer has something in it after a turn of its CPU. In order is how stores
-            // reach memory anyway, at the next barrier.
-            5 => Slot::Drain {
-                cpu: match after {
-                    Some(slot) if percent(rng, 75) => slot.cpu(),
-                    _ => cpu,
-                },
-                last: percent(rng, 70),
-            },
-            6 => Slot::Stale {
-                cpu,
-                by: stale(rng),
-            },
-            _ if percent(rng, 40) => Slot::Preempt { cpu },
-            _ => Slot::Resume { cpu },
-        }
-    }
-
-    /// Steps of a turn: one, or a burst of geometric length.
-    pub(super) fn steps(&self, rng: &mut Rng) -> u16 {
-        let mut steps = 1;
-        if !percent(rng, self.single) {
-            while steps < 4 * self.burst && rng.u32(..self.burst) != 0 {
-                steps += 1;
-            }
-        }
-        steps as u16
     }
 }
 

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Random programs.
+
+use super::sketch::Sketch;
+use super::{BLOCK, Swarm, access, page, percent, weighted};
+use crate::scenario::MAX_OPS;
+use fastrand::Rng;
+use shootdown_machine::{Op, OpKind, Operands, PAGES, Prot, Space, Va};
+
+impl Swarm {
+    pub(super) fn programs(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
+        if self.tables {
+            return self.together(rng);
+        }
+        (0..self.cpus).map(|_| self.program(rng)).collect()
+    }
+
+    /// Short programs whose operations mostly find something to do: what one needs is done
+    /// before, by the same CPU or by another.
+    fn together(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
+        let mut sketch = Sketch::new(self.spaces, self.cpus);
+        let mut programs = vec![Vec::with_capacity(MAX_OPS); self.cpus.into()];
+        let mut left: Vec<_> = programs.iter().map(|_| rng.usize(1..=self.most)).collect();
+        let mut cpu = rng.usize(..programs.len());
+        while left.iter().any(|left| *left > 0) {
+            if left[cpu] == 0 || percent(rng, 40) {
+                cpu = (cpu + 1) % programs.len();
+                continue;
+            }
+            left[cpu] -= 1;
+            for (cpu, op) in self.enabled(rng, &sketch, cpu) {
+                if programs[cpu].len() < MAX_OPS {
+                    sketch.did(cpu, op);
+                    programs[cpu].push(op);
+                }
+            }
+        }
+        programs
+    }
+
+    /// An operation for a CPU that has something to do, if a few draws give one, after what it
+    /// needs.
+    fn enabled(&self, rng: &mut Rng, sketch: &Sketch, cpu: usize) -> Vec<(usize, Op)> {
+        let loaded = sketch.loaded(cpu).unwrap_or(Space(rng.u8(..self.spaces)));
+        let mut ops = Vec::new();
+        for _ in 0..4 {
+            ops.clear();
+            let (mut on, mut op) = (cpu, self.op(rng, loaded));
+            ops.push((on, op));
+            while !sketch.has_effect(on, op)
+                && let Some(first) = sketch.before(op, loaded)
+                && self.kinds.has(first.kind())
+                && ops.len() < 3
+            {
+                if !matches!(first, Op::Switch(_)) && percent(rng, 35) {
+                    on = rng.usize(..usize::from(self.cpus));
+                }
+                op = first;
+                ops.push((on, op));
+            }
+            if sketch.has_effect(on, op) || percent(rng, 5) {
+                break;
+            }
+        }
+        ops.reverse();
+        ops
+    }
+
+    fn program(&self, rng: &mut Rng) -> Vec<Op> {
+        let mut loaded = Space(rng.u8(..self.spaces));
+        let mut program = Vec::with_capacity(12);
+        if percent(rng, 90) {
+            program.push(Op::Switch(loaded));
+        }
+        let length = program.len() + rng.usize(1..=self.most);
+        while program.len() < length {
+            let mut op = self.op(rng, loaded);
+            if self.rounds && percent(rng, 85) {
+                op = match program.last() {
+                    Some(Op::Switch(_)) => Op::Touch(self.va(rng), access(rng)),
+                    _ => self.switch(rng, loaded),
+                };
+            }
+            if let Op::Switch(space) = &mut op {
+                // From the idle task, mostly back to where it came from.
+                if matches!(program.last(), Some(Op::SchedOut)) && percent(rng, 60) {
+                    *space = loaded;
+                }
+                loaded = *space;
+            }
+            // A copy goes to an empty space.
+            if let Op::Fork(_, child) = op
+                && program.len() + 1 < length
+                && percent(rng, 70)
+            {
+                program.push(Op::Exit(child));
+            }
+            program.push(op);
+        }
+        debug_assert!(program.len() <= MAX_OPS);
+        program
+    }
+
+    /// An operation for a CPU that has probably loaded this space.
+    pub(in crate::scenario) fn op(&self, rng: &mut Rng, loaded: Space) -> Op {
+        let kind = OpKind::ALL[weighted(rng, &self.ops)];
+        let other = Space(rng.u8(..self.spaces));
+        let space = if percent(rng, 60) { loaded } else { other };
+        let va = match kind {
+            OpKind::Switch => return self.switch(rng, loaded),
+            // A hot page can be mapped once it was unmapped, others at once.
+            OpKind::Map if !self.tables && percent(rng, 50) => page(rng, 0..PAGES),
+            OpKind::Split | OpKind::Collapse if !self.tables => self.block_va(rng),
+            _ => self.va(rng),
+        };
+        kind.with(&Operands {
+            space,
+            other: Space(rng.u8(..self.spaces)),
+            va,
+            to: match rng.u32(..10) {
+                0..6 => self.to,
+                6..8 => self.va(rng),
+                _ => page(rng, 0..PAGES),
+            },
+            // Pages begin writable, so read-only is the change to make first.
+            prot: if percent(rng, 65) { Prot::Ro } else { Prot::Rw },
+            access: access(rng),
+        })
+    }
+
+    /// A switch to another space than the loaded one.
+    fn switch(&self, rng: &mut Rng, loaded: Space) -> Op {
+        let by = if self.march || self.spaces < 3 {
+            1
+        } else {
+            rng.u8(1..self.spaces)
+        };
+        Op::Switch(Space((loaded.0 + by) % self.spaces))
+    }
+
+    /// An address within the one block, mostly.
+    fn block_va(&self, rng: &mut Rng) -> Va {
+        if percent(rng, 70) {
+            page(rng, BLOCK)
+        } else {
+            self.va(rng)
+        }
+    }
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What programs may expect of spaces, so that most of their operations have something to do.
+
+use shootdown_machine::{BLOCK_PAGES, Op, PAGE, PAGES, Space, Va};
+
+/// The tables of one space.
+#[derive(Clone, Copy)]
+struct Tables {
+    /// A bit for each page that is mapped.
+    mapped: u16,
+    /// A bit for each block: `BLOCK_PAGES` pages that one descriptor maps.
+    blocks: u8,
+}
+
+/// What every space begins with: two pages, and a block.
+const FIRST: Tables = Tables {
+    mapped: 0b1111_0011,
+    blocks: 0b10,
+};
+
+const EMPTY: Tables = Tables {
+    mapped: 0,
+    blocks: 0,
+};
+
+/// The pages of a block.
+const WHOLE: u16 = (1 << BLOCK_PAGES) - 1;
+
+/// A guess: operations one after the other, as they are added to the programs. The schedule may
+/// run them in another order, and a variant may lack one.
+pub(super) struct Sketch {
+    spaces: Vec<Tables>,
+    /// What each CPU has loaded.
+    loaded: Vec<Option<Space>>,
+}
+
+fn bit(va: Va) -> u16 {
+    1 << (va / PAGE) as usize % PAGES
+}
+
+fn block(va: Va) -> usize {
+    (va / PAGE) as usize % PAGES / BLOCK_PAGES
+}
+
+impl Tables {
+    fn maps(self, va: Va) -> bool {
+        self.mapped & bit(va) != 0
+    }
+
+    fn is_block(self, va: Va) -> bool {
+        self.blocks >> block(va) & 1 != 0
+    }
+
+    /// Mapped by a descriptor of its own.
+    fn has_page(self, va: Va) -> bool {
+        self.maps(va) && !self.is_block(va)
+    }
+
+    /// The pages that a table maps.
+    fn table(self, va: Va) -> u16 {
+        self.mapped >> (block(va) * BLOCK_PAGES) & WHOLE
+    }
+}
+
+/// Whether a move is one of whole tables.
+fn moves_table(from: Va, to: Va) -> bool {
+    (from | to).is_multiple_of(BLOCK_PAGES as u64 * PAGE)
+}
+
+impl Sketch {
+    pub(super) fn new(spaces: u8, cpus: u8) -> Sketch {
+        Sketch {
+            spaces: vec![FIRST; spaces.into()],
+            loaded: vec![None; cpus.into()],
+        }
+    }
+
+    fn of(&self, space: Space) -> Tables {
+        self.spaces[space.0 as usize]
+    }
+
+    /// What a CPU has loaded.
+    pub(super) fn loaded(&self, cpu: usize) -> Option<Space> {
+        self.loaded[cpu]
+    }
+
+    /// Whether nothing is mapped.
+    pub(super) fn is_empty(&self, space: Space) -> bool {
+        self.of(space).mapped == 0
+    }
+
+    /// Whether a CPU that does this now probably has something to do.
+    pub(super) fn has_effect(&self, cpu: usize, op: Op) -> bool {
+        match op {
+            // One that faults shows that nothing is left of a mapping.
+            Op::Touch(..) | Op::SchedOut => self.loaded[cpu].is_some(),
+            Op::Switch(space) => self.loaded[cpu] != Some(space),
+            Op::Exit(space) => !self.loaded.contains(&Some(space)),
+            Op::Map(space, va) => !self.of(space).maps(va),
+            Op::Protect(space, va, _) | Op::Age(space, va) | Op::Gup(space, va) => {
+                self.of(space).maps(va)
+            }
+            Op::Unmap(space, va)
+            | Op::Remap(space, va)
+            | Op::Reclaim(space, va)
+            | Op::Zap(space, va)
+            | Op::Clean(space, va)
+            | Op::Hint(space, va) => self.of(space).has_page(va),
+            Op::Split(space, va) => self.of(space).is_block(va),
+            Op::Collapse(space, va) => {
+                !self.of(space).is_block(va) && self.of(space).table(va) == WHOLE
+            }
+            Op::Move(space, from, to) => {
+                let tables = self.of(space);
+                if moves_table(from, to) {
+                    tables.table(from) != 0 && tables.table(to) == 0
+                } else {
+                    tables.has_page(from) && !tables.maps(to)
+                }
+            }
+            Op::Fork(space, other) => !self.is_empty(space) && self.is_empty(other),
+            Op::Pin(_) | Op::Unpin(_) | Op::Offline => true,
+        }
+    }
+
+    /// What would have to be done first, for this to have something to do, on a CPU that has
+    /// `loaded` or is about to.
+    pub(super) fn before(&self, op: Op, loaded: Space) -> Option<Op> {
+        let unmap = |space, va| {
+            if self.of(space).is_block(va) {
+                Op::Split(space, va)
+            } else {
+                Op::Unmap(space, va)
+            }
+        };
+        Some(match op {
+            Op::Touch(..) | Op::SchedOut => Op::Switch(loaded),
+            Op::Map(space, va) => unmap(space, va),
+            Op::Fork(space, other) if space != other && !self.is_empty(other) => Op::Exit(other),
+            Op::Collapse(space, va) if self.of(space).is_block(va) => Op::Split(space, va),
+            Op::Split(space, va) => Op::Collapse(space, va),
+            Op::Move(space, from, to) if self.of(space).has_page(from) && from != to => {
+                unmap(space, to)
+            }
+            Op::Collapse(..) | Op::Fork(..) | Op::Exit(_) => return None,
+            _ => {
+                let (space, va) = op.space().zip(op.va())?;
+                if self.of(space).is_block(va) {
+                    Op::Split(space, va)
+                } else {
+                    Op::Map(space, va)
+                }
+            }
+        })
+    }
+
+    /// A CPU does this, if it has something to do.
+    pub(super) fn did(&mut self, cpu: usize, op: Op) {
+        if !self.has_effect(cpu, op) {
+            return;
+        }
+        match op {
+            Op::Switch(space) => self.loaded[cpu] = Some(space),
+            Op::SchedOut | Op::Offline => self.loaded[cpu] = None,
+            Op::Exit(space) => self.spaces[space.0 as usize] = EMPTY,
+            Op::Fork(space, other) => self.spaces[other.0 as usize] = self.of(space),
+            _ => {}
+        }
+        let Some(space) = op.space() else { return };
+        let tables = &mut self.spaces[space.0 as usize];
+        match op {
+            Op::Map(_, va) => tables.mapped |= bit(va),
+            Op::Unmap(_, va) | Op::Reclaim(_, va) | Op::Zap(_, va) => tables.mapped &= !bit(va),
+            Op::Split(_, va) => tables.blocks &= !(1 << block(va)),
+            Op::Collapse(_, va) => tables.blocks |= 1 << block(va),
+            Op::Move(_, from, to) if moves_table(from, to) => {
+                let (old, new) = (block(from), block(to));
+                let pages = tables.table(from);
+                tables.mapped &= !(WHOLE << (old * BLOCK_PAGES));
+                tables.mapped |= pages << (new * BLOCK_PAGES);
+                let was_block = tables.blocks >> old & 1;
+                tables.blocks &= !(1 << old);
+                tables.blocks |= was_block << new;
+            }
+            Op::Move(_, from, to) => {
+                tables.mapped &= !bit(from);
+                tables.mapped |= bit(to);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shootdown_machine::Access;
+
+    const A: Space = Space(0);
+    const B: Space = Space(1);
+
+    /// What of these, done in this order by one CPU, has something to do.
+    fn effects(ops: &[Op]) -> Vec<bool> {
+        let mut sketch = Sketch::new(2, 1);
+        let each = ops.iter().map(|op| {
+            let effect = sketch.has_effect(0, *op);
+            sketch.did(0, *op);
+            effect
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_page_goes_once() {
+        assert_eq!(
+            effects(&[
+                Op::Unmap(A, 0),
+                Op::Unmap(A, 0),
+                Op::Map(A, 0),
+                Op::Map(A, 0)
+            ]),
+            [true, false, true, false]
+        );
+        assert_eq!(
+            effects(&[Op::Zap(B, 0x1000), Op::Remap(B, 0x1000)]),
+            [true, false]
+        );
+    }
+
+    #[test]
+    fn a_block_is_no_page() {
+        assert_eq!(
+            effects(&[
+                Op::Unmap(A, 0x5000),
+                Op::Collapse(A, 0x4000),
+                Op::Split(A, 0x4000),
+                Op::Split(A, 0x4000),
+                Op::Collapse(A, 0x7000),
+                Op::Split(A, 0x4000),
+                Op::Unmap(A, 0x5000),
+                Op::Collapse(A, 0x4000),
+            ]),
+            [false, false, true, false, true, true, true, false]
+        );
+    }
+
+    #[test]
+    fn a_copy_goes_to_an_empty_space_that_nobody_has_loaded() {
+        assert_eq!(
+            effects(&[Op::Fork(A, B), Op::Exit(B), Op::Fork(A, B), Op::Unmap(B, 0)]),
+            [false, true, true, true]
+        );
+        assert_eq!(effects(&[Op::Switch(B), Op::Exit(B)]), [true, false]);
+    }
+
+    #[test]
+    fn what_an_operation_needs_comes_before_it() {
+        let first = |op| {
+            let sketch = Sketch::new(2, 1);
+            assert!(!sketch.has_effect(0, op));
+            sketch.before(op, B)
+        };
+        assert_eq!(first(Op::Touch(0, Access::Read)), Some(Op::Switch(B)));
+        assert_eq!(first(Op::Map(A, 0)), Some(Op::Unmap(A, 0)));
+        assert_eq!(first(Op::Map(A, 0x4000)), Some(Op::Split(A, 0x4000)));
+        assert_eq!(first(Op::Zap(A, 0x8000)), Some(Op::Map(A, 0x8000)));
+        assert_eq!(first(Op::Zap(A, 0x5000)), Some(Op::Split(A, 0x5000)));
+        assert_eq!(first(Op::Collapse(A, 0x4000)), Some(Op::Split(A, 0x4000)));
+        assert_eq!(first(Op::Collapse(A, 0x8000)), None);
+        assert_eq!(first(Op::Fork(A, B)), Some(Op::Exit(B)));
+        assert_eq!(first(Op::Fork(A, A)), None);
+        assert_eq!(first(Op::Move(A, 0, 0x1000)), Some(Op::Unmap(A, 0x1000)));
+        assert_eq!(first(Op::Move(A, 0x9000, 0)), Some(Op::Map(A, 0x9000)));
+    }
+
+    #[test]
+    fn pages_and_tables_move() {
+        assert_eq!(
+            effects(&[
+                Op::Move(A, 0x1000, 0x0),
+                Op::Move(A, 0x1000, 0x2000),
+                Op::Unmap(A, 0x1000),
+                Op::Unmap(A, 0x2000),
+                Op::Move(A, 0x4000, 0x8000),
+                Op::Split(A, 0x4000),
+                Op::Split(A, 0xb000),
+            ]),
+            [false, true, false, true, true, false, true]
+        );
+    }
+
+    #[test]
+    fn a_user_needs_a_space() {
+        let touch = Op::Touch(0, Access::Read);
+        assert_eq!(
+            effects(&[touch, Op::Switch(A), touch, Op::SchedOut]),
+            [false, true, true, true]
+        );
+    }
+}
