@@ -19,6 +19,9 @@ pub struct Turn {
     pub end: Option<Stop>,
     /// Operations that the turn has brought to their end.
     pub done: u16,
+    /// The same in several turns: the operations that it has done, the name of a step in the one
+    /// that it has begun, the steps of that access.
+    pub parts: Vec<Stop>,
 }
 
 /// The turns of a scenario's schedule as `by` runs it; `None` for slots that are none, or that
@@ -65,49 +68,101 @@ impl Met {
     }
 }
 
+/// A turn as it goes on.
+#[derive(Default)]
+struct Taken {
+    met: Vec<Met>,
+    steps: u16,
+    done: u16,
+    /// What was met, and the steps, when the last operation was done.
+    met_then: usize,
+    steps_then: u16,
+    /// The steps when the last of `met` was.
+    steps_at: u16,
+}
+
+fn until(name: &str, nth: u16) -> Stop {
+    let name = name.to_owned();
+    Stop::Until { name, nth }
+}
+
+impl Taken {
+    fn meet(&mut self, here: Met) {
+        if self.met.last() != Some(&here) {
+            self.met.push(here);
+            self.steps_at = self.steps;
+        }
+    }
+
+    fn count(&self, name: &str) -> u16 {
+        self.met.iter().filter(|met| met.is(name)).count() as u16
+    }
+
+    fn step(&mut self, exec: &dyn Exec, cpu: u8) {
+        self.steps += 1;
+        if exec.next(cpu).is_none() {
+            self.done += 1;
+            (self.met_then, self.steps_then) = (self.met.len(), self.steps);
+        }
+    }
+
+    fn parts(&self) -> Vec<Stop> {
+        let mut parts = Vec::new();
+        if self.done > 0 {
+            parts.push(until(DONE, self.done));
+        }
+        let begun = &self.met[self.met_then..];
+        if let Some(here) = begun.last() {
+            let name = here.variable.unwrap_or(here.word);
+            let nth = begun.iter().filter(|met| met.is(name)).count();
+            parts.push(until(name, nth as u16));
+            if self.steps > self.steps_at {
+                parts.push(Stop::Steps(self.steps - self.steps_at));
+            }
+        }
+        parts
+    }
+
+    fn over(self, end: Option<Stop>) -> Turn {
+        Turn {
+            parts: self.parts(),
+            steps: self.steps,
+            end,
+            done: self.done,
+        }
+    }
+}
+
 /// Takes a turn, step by step.
 fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
-    let mut met: Vec<Met> = Vec::new();
-    let (mut steps, mut done) = (0, 0);
-    let until = |name: &str, nth| {
-        let name = name.to_owned();
-        Some(Stop::Until { name, nth })
-    };
+    let mut taken = Taken::default();
     loop {
         // Between two operations, the next one has not begun.
         let there = match stop {
-            Stop::Until { name, nth } => name == DONE && done == *nth,
-            Stop::Steps(most) => steps == *most && done > 0 && exec.next(cpu).is_none(),
+            Stop::Until { name, nth } => name == DONE && taken.done == *nth,
+            Stop::Steps(most) => taken.steps == *most && taken.done > 0 && exec.next(cpu).is_none(),
         };
         if there {
-            let end = until(DONE, done);
-            return Turn { steps, end, done };
+            let end = until(DONE, taken.done);
+            return taken.over(Some(end));
         }
         let next = exec.come_to(cpu);
         let Some(next) = next.filter(|_| exec.ready(cpu)) else {
-            return Turn {
-                steps,
-                end: None,
-                done,
-            };
+            return taken.over(None);
         };
         let here = Met::new(exec, cpu, &next);
-        if met.last() != Some(&here) {
-            met.push(here);
-        }
-        let count = |name: &str| met.iter().filter(|met| met.is(name)).count() as u16;
+        taken.meet(here);
         let there = match stop {
-            Stop::Until { name, nth } => steps == MAX_STEPS || count(name) == *nth,
-            Stop::Steps(most) => steps == *most,
+            Stop::Until { name, nth } => taken.steps == MAX_STEPS || taken.count(name) == *nth,
+            Stop::Steps(most) => taken.steps == *most,
         };
         if there {
             let name = here.variable.unwrap_or(here.word);
-            let end = until(name, count(name));
-            return Turn { steps, end, done };
+            let end = until(name, taken.count(name));
+            return taken.over(Some(end));
         }
         exec.apply(&one_step(cpu));
-        steps += 1;
-        done += u16::from(exec.next(cpu).is_none());
+        taken.step(exec, cpu);
     }
 }
 
@@ -173,6 +228,17 @@ schedule: cpu1 until TTBR0 #3, cpu0 until asid_map #5, walk cpu1 0x1000, cpu1 x3
         // By its steps, it is the same turn.
         assert_eq!(turn(Stop::Steps(one.steps)), one);
         assert_ne!(turn(Stop::Steps(one.steps - 1)).end, one.end);
+        // In parts, too, and so where it stops within the second one.
+        assert_eq!(two.parts, [done(2)]);
+        let within = turn(Stop::Steps(one.steps + 20));
+        assert_eq!(within.parts.len(), 2);
+        let parts = within.parts.iter().map(|stop| Slot::Run {
+            cpu: 0,
+            stop: stop.clone(),
+        });
+        let parts = turns_of(&parts.collect::<Vec<_>>());
+        let steps = parts.iter().flatten().map(|turn| turn.steps);
+        assert_eq!(steps.sum::<u16>(), within.steps);
         // There is no third one.
         let third = turn(done(3));
         assert_eq!((third.steps, third.end), (two.steps, None));

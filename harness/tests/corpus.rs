@@ -121,7 +121,10 @@ fn what_is_minimized_stays_as_it_is() {
         let Some(once) = minimize(&mut bench, &scenario).unwrap() else {
             continue;
         };
-        let size = |s: &Scenario| s.programs.iter().flatten().count() + s.schedule.len();
+        let size = |s: &Scenario| {
+            let (operations, turns) = s.size();
+            operations + turns
+        };
         assert!(
             size(&once.scenario) <= size(&scenario),
             "{}",

@@ -25,8 +25,8 @@ variants arm64-asid/B-1
 machine cpus=2 spaces=4 tags=4 memory=sc domain=private bbm=2 levels=2
 cpu0: switch A; switch B; switch A
 cpu1: switch C; switch D
-schedule: cpu0 until active_asids #3, cpu1 until context_id #10
-schedule: cpu0 until isb #1, walk cpu0 0x1000
+schedule: cpu0 until active_asids #3, cpu1 until done #1
+schedule: cpu1 until context_id #5, cpu0 until isb #1, walk cpu0 0x1000
 expect: breach flush-before-reuse in arm64-asid/B-1
 ";
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The minimizer: the smallest scenario, by removals, that still makes the same variant
-//! break the same rule first, by the same place in the port. Deterministic; what it returns is
-//! never larger.
+//! break the same rule first, by the same place in the port. Deterministic; what it returns never
+//! has more operations, nor more hand-overs between CPUs. One turn may be written as several of
+//! the same CPU, to say where it ends.
 
 mod forms;
 
@@ -28,6 +29,9 @@ pub struct Minimized {
     /// Runs that it took.
     pub trials: u32,
 }
+
+/// A name that is counted further than this is not easy to find in a turn of several operations.
+const FEW: u16 = 3;
 
 struct Shrink<'a> {
     bench: &'a mut Bench,
@@ -178,23 +182,45 @@ impl Shrink<'_> {
             }),
             _ => None,
         });
+        // Else it is named by what comes before. So is one that is counted over many operations:
+        // an edit of any of them would put it off.
+        self.split_turns(|stop, turn| match stop {
+            Stop::Steps(steps) => turn.end.is_some() && *steps < MAX_STEPS,
+            Stop::Until { name, nth } => {
+                name != DONE && *nth > FEW && turn.parts.last() != Some(stop)
+            }
+        });
     }
 
     /// Another form for the ends of turns, where it comes to the same. From the last to the
     /// first, since turns that are counted join their neighbours.
     fn change_turns(&mut self, to: impl Fn(&Stop, &Turn) -> Option<Stop>) {
-        let Some(by) = self.subjects.first() else {
+        self.replace_turns(|stop, turn| to(stop, turn).into_iter().collect());
+    }
+
+    /// Turns as several of the same CPU, each with its own end, where it comes to the same.
+    fn split_turns(&mut self, which: impl Fn(&Stop, &Turn) -> bool) {
+        self.replace_turns(|stop, turn| match &turn.parts[..] {
+            parts if parts.len() > 1 && which(stop, turn) => parts.to_vec(),
+            _ => Vec::new(),
+        });
+    }
+
+    fn replace_turns(&mut self, by: impl Fn(&Stop, &Turn) -> Vec<Stop>) {
+        let Some(subject) = self.subjects.first() else {
             return;
         };
-        let turns = turns(self.bench, *by, &self.best);
+        let turns = turns(self.bench, *subject, &self.best);
         for (at, turn) in turns.iter().enumerate().rev() {
             let mut candidate = self.best.clone();
-            if let (Some(Slot::Run { stop, .. }), Some(turn)) =
-                (candidate.schedule.get_mut(at), turn)
-                && let Some(to) = to(stop, turn)
+            if let (Some(Slot::Run { cpu, stop }), Some(turn)) = (candidate.schedule.get(at), turn)
             {
-                *stop = to;
-                self.offer(candidate);
+                let (cpu, stops) = (*cpu, by(stop, turn));
+                if !stops.is_empty() {
+                    let slots = stops.into_iter().map(|stop| Slot::Run { cpu, stop });
+                    candidate.schedule.splice(at..=at, slots);
+                    self.offer(candidate);
+                }
             }
         }
     }

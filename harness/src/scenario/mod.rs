@@ -67,6 +67,16 @@ pub struct Scenario {
     pub expect: Option<Expect>,
 }
 
+impl Scenario {
+    /// Operations, and turns: slots that let one CPU go on after each other are one, since where
+    /// a turn ends may take several to say.
+    pub fn size(&self) -> (usize, usize) {
+        let one_turn = |a: &Slot, b: &Slot| matches!((a, b), (Slot::Run { cpu: a, .. }, Slot::Run { cpu: b, .. }) if a == b);
+        let operations = self.programs.iter().flatten().count();
+        (operations, self.schedule.chunk_by(one_turn).count())
+    }
+}
+
 /// A variant, and the defect it is built with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Choice {
