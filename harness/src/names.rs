@@ -13,9 +13,19 @@ pub fn variable(state: &State, act: &Act) -> Option<Name> {
     state.mem.name(word)
 }
 
+/// The names that `until` may give a step: the word for it, and the variable or the lock that it
+/// accesses. What accesses a variable is no access to a `pte`, which is what has no name.
+pub fn names(state: &State, act: &Act) -> (Option<&'static str>, Option<&'static str>) {
+    let variable = variable(state, act).map(|name| name.name);
+    let data = matches!(act, Act::Load(..) | Act::Store(..) | Act::Rmw(..));
+    let word = (!data || variable.is_none()).then(|| act.word());
+    (word, variable)
+}
+
 /// Whether a step bears a name that `until` may give.
 pub fn is_named(state: &State, act: &Act, name: &str) -> bool {
-    act.word() == name || variable(state, act).is_some_and(|n| n.name == name)
+    let (word, variable) = names(state, act);
+    word == Some(name) || variable == Some(name)
 }
 
 /// What a variable is to an allocator of tags, by the kernel's habits of naming.

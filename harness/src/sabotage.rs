@@ -57,6 +57,14 @@ pub struct Noticed {
     pub runs: u32,
 }
 
+/// Random scenarios for a variant: the same for each of its sites, so that what is said of one
+/// does not depend on the others.
+fn random(by: Subject, runs: u32, seed: u64) -> impl Iterator<Item = Scenario> {
+    let mut rng = Rng::with_seed(seed);
+    let scenario = move || generate(&mut rng, Subject::ops(&[by]));
+    core::iter::repeat_with(scenario).take(runs as usize)
+}
+
 /// The maintenance sites of a variant that `scenarios` and `runs` random ones execute, each
 /// with what it does.
 pub fn sites(
@@ -64,11 +72,10 @@ pub fn sites(
     by: Subject,
     scenarios: &[Scenario],
     runs: u32,
-    rng: &mut Rng,
+    seed: u64,
 ) -> BTreeMap<Site, String> {
     let mut sites = BTreeMap::new();
-    let random = core::iter::repeat_with(|| generate(rng, Subject::ops(&[by]))).take(runs as usize);
-    for scenario in scenarios.iter().cloned().chain(random) {
+    for scenario in scenarios.iter().cloned().chain(random(by, runs, seed)) {
         run_one(
             bench,
             by,
@@ -118,15 +125,15 @@ pub fn notice(
     site: &Site,
     scenarios: &[Scenario],
     most: u32,
-    rng: &mut Rng,
+    seed: u64,
 ) -> Option<Noticed> {
     let sabotage = Some(Sabotage::Site {
         file: site.file,
         line: site.line,
         column: site.column,
     });
-    let random = core::iter::repeat_with(|| generate(rng, Subject::ops(&[by]))).take(most as usize);
-    for (runs, scenario) in (1..).zip(scenarios.iter().cloned().chain(random)) {
+    let all = scenarios.iter().cloned().chain(random(by, most, seed));
+    for (runs, scenario) in (1..).zip(all) {
         let result = run_one(
             bench,
             by,

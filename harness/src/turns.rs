@@ -4,7 +4,7 @@
 use crate::check::{Subject, input, run};
 use crate::exec::{Bench, DONE, Exec};
 use crate::explore::one_step;
-use crate::names::variable;
+use crate::names::names;
 use crate::scenario::{MAX_STEPS, Scenario, Slot, Stop};
 use shootdown_machine::Announced;
 
@@ -48,7 +48,7 @@ pub fn turns(bench: &mut Bench, by: Subject, scenario: &Scenario) -> Vec<Option<
 /// its announcement. One that is announced again after an interrupt counts once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Met {
-    word: &'static str,
+    word: Option<&'static str>,
     variable: Option<&'static str>,
     announcement: u32,
 }
@@ -56,15 +56,21 @@ struct Met {
 impl Met {
     fn new(exec: &dyn Exec, cpu: u8, next: &Announced) -> Met {
         let state = exec.machine().state();
+        let (word, variable) = names(&state, &next.act);
         Met {
-            word: next.act.word(),
-            variable: variable(&state, &next.act).map(|name| name.name),
+            word,
+            variable,
             announcement: state.cpus[cpu as usize].announcements,
         }
     }
 
+    /// What it is called: a variable by its own name.
+    fn name(&self) -> &'static str {
+        self.variable.or(self.word).unwrap_or_default()
+    }
+
     fn is(&self, name: &str) -> bool {
-        self.word == name || self.variable == Some(name)
+        self.word == Some(name) || self.variable == Some(name)
     }
 }
 
@@ -113,7 +119,7 @@ impl Taken {
         }
         let begun = &self.met[self.met_then..];
         if let Some(here) = begun.last() {
-            let name = here.variable.unwrap_or(here.word);
+            let name = here.name();
             let nth = begun.iter().filter(|met| met.is(name)).count();
             parts.push(until(name, nth as u16));
             if self.steps > self.steps_at {
@@ -157,7 +163,7 @@ fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
             Stop::Steps(most) => taken.steps == *most,
         };
         if there {
-            let name = here.variable.unwrap_or(here.word);
+            let name = here.name();
             let end = until(name, taken.count(name));
             return taken.over(Some(end));
         }
