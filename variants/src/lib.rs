@@ -48,6 +48,21 @@ pub mod ports {
     include!(concat!(env!("OUT_DIR"), "/ports.rs"));
 }
 
+/// Where the functions of each source file begin, by the build.
+const FUNCTIONS: &[(&str, &[(u32, &str)])] = include!(concat!(env!("OUT_DIR"), "/functions.rs"));
+
+/// The function of a port that a line of its source is in; `None`: it is no source of this crate.
+pub fn function(file: &str, line: u32) -> Option<&'static str> {
+    let file = file.replace('\\', "/");
+    let of = |(name, _): &&(&str, _)| {
+        let place = file.strip_suffix(name);
+        place.is_some_and(|before| before.is_empty() || before.ends_with("variants/"))
+    };
+    let (_, begun) = FUNCTIONS.iter().find(of)?;
+    let after = begun.partition_point(|(first, _)| *first <= line);
+    Some(begun.get(after.checked_sub(1)?)?.1)
+}
+
 /// What a port follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {

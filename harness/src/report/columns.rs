@@ -3,7 +3,10 @@
 
 use super::rows::Row;
 use super::text::{heading, paragraph, wrap};
+use super::words::{self, function, short_site};
 use crate::scenario::COLUMNS;
+use shootdown_machine::Site;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines shown at most; what is earlier is left out.
 const MOST_LINES: usize = 80;
@@ -36,7 +39,7 @@ pub fn tell(rows: &[Row], out: &mut String) {
             0
         }
     };
-    let mut lines: Vec<String> = Vec::new();
+    let mut lines: Vec<(String, Option<Site>)> = Vec::new();
     for row in rows {
         let mut step = row.step.map_or(String::new(), |s| s.to_string());
         for mut cell in cell(row, width) {
@@ -50,7 +53,7 @@ pub fn tell(rows: &[Row], out: &mut String) {
             }
             let skip = column(row.cpu) * (width + 1);
             let line = format!("{step:>4} {}{cell}", " ".repeat(skip));
-            lines.push(line.trim_end().to_owned());
+            lines.push((line.trim_end().to_owned(), row.site));
             step.clear();
         }
     }
@@ -66,22 +69,56 @@ pub fn tell(rows: &[Row], out: &mut String) {
         out.push_str(format!("step {}", names.concat()).trim_end());
         out.push('\n');
     }
-    for line in &lines[skipped..] {
+    for (line, _) in &lines[skipped..] {
         out.push_str(line);
         out.push('\n');
     }
+    functions(lines[skipped..].iter().filter_map(|line| line.1), out);
+}
+
+/// Where the functions of the lines are to be found.
+fn functions(sites: impl Iterator<Item = Site>, out: &mut String) {
+    let mut files: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for site in sites {
+        if let (Some(name), Some(at)) = (function(site), site.file().rfind("src/")) {
+            let file = &site.file()[at + "src/".len()..];
+            files.entry(file).or_default().insert(name);
+        }
+    }
+    if files.is_empty() {
+        return;
+    }
+    let of = |(file, names): (&&str, &BTreeSet<&str>)| {
+        let names: Vec<_> = names.iter().copied().collect();
+        format!("{file} has {}", names.join(", "))
+    };
+    let files: Vec<_> = files.iter().map(of).collect();
+    out.push('\n');
+    paragraph(
+        out,
+        STEP,
+        &format!("In variants/src, {}.", files.join("; ")),
+    );
 }
 
 /// A row's lines: what, with the source site at the right where there is room, and what came
 /// of it.
 fn cell(row: &Row, width: usize) -> Vec<String> {
-    let fits = |text: &str| text.len() + 1 + row.site.len() <= width;
+    let site = row.site.map_or(String::new(), |site| {
+        let short = short_site(site);
+        if short.len() <= width {
+            short
+        } else {
+            words::site(site)
+        }
+    });
+    let fits = |text: &str| text.len() + 1 + site.len() <= width;
     let with_site = |text: &str| {
-        let pad = width - text.len() - row.site.len();
-        format!("{text}{}{}", " ".repeat(pad), row.site)
+        let pad = width - text.len() - site.len();
+        format!("{text}{}{site}", " ".repeat(pad))
     };
     let whole = row.said.whole();
-    if row.site.is_empty() && whole.len() <= width {
+    if site.is_empty() && whole.len() <= width {
         return vec![whole];
     }
     if fits(&whole) {
@@ -93,7 +130,7 @@ fn cell(row: &Row, width: usize) -> Vec<String> {
         let detail = wrap(&row.said.detail, width - indent.len());
         lines.extend(detail.iter().map(|l| format!("{indent}{l}")));
     }
-    if row.site.is_empty() {
+    if site.is_empty() {
         return lines;
     }
     match lines.iter_mut().find(|l| fits(l)) {

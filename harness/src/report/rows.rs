@@ -6,9 +6,9 @@ use super::matters::matters;
 use super::run::Run;
 use super::tables::Place;
 use super::topic::Topic;
-use super::words::{Said, short_site, tag};
+use super::words::{Said, tag};
 use shootdown_machine::arm64::{Desc, Share, Tlbi};
-use shootdown_machine::{Act, Drop, Entry, Event, Op, Order, PAGE};
+use shootdown_machine::{Act, Drop, Entry, Event, Op, Order, PAGE, Site};
 
 /// One line of one CPU's column.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Row {
     pub step: Option<u32>,
     pub cpu: u8,
     pub said: Said,
-    pub site: String,
+    pub site: Option<Site>,
     /// Hardware's doing.
     pub hardware: bool,
     /// The beginning of an operation.
@@ -109,7 +109,7 @@ fn fold(cpu: u8, head: String) -> Row {
         step: None,
         cpu,
         said,
-        site: String::new(),
+        site: None,
         hardware: false,
         header: false,
     }
@@ -137,7 +137,7 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
             step: Some(run.step(at)),
             cpu,
             said,
-            site: String::new(),
+            site: None,
             hardware: true,
             header: false,
         };
@@ -163,11 +163,7 @@ fn show(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
                 cpu,
                 said,
                 // An access is the user's, not the port's.
-                site: if matches!(act, Act::Access(..)) {
-                    String::new()
-                } else {
-                    short_site(site)
-                },
+                site: (!matches!(act, Act::Access(..))).then_some(site),
                 hardware: false,
                 header: false,
             };
@@ -351,7 +347,7 @@ fn walk(run: &Run<'_>, topic: &Topic, at: usize) -> (Shown, usize) {
         step,
         cpu,
         said,
-        site: String::new(),
+        site: None,
         hardware: true,
         header: false,
     };

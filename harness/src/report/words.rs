@@ -41,9 +41,18 @@ pub fn site(site: Site) -> String {
     format!("{name}:{}", site.line())
 }
 
-/// A source site in a column: the file's stem and the line.
+/// A source site in a column: the kernel's function and the line; outside of our ports, the file's
+/// stem and the line.
 pub fn short_site(s: Site) -> String {
-    site(s).replace(".rs:", ":")
+    match function(s) {
+        Some(name) => format!("{name}:{}", s.line()),
+        None => site(s).replace(".rs:", ":"),
+    }
+}
+
+/// The function of a port that a site is in.
+pub fn function(s: Site) -> Option<&'static str> {
+    shootdown_variants::function(s.file(), s.line())
 }
 
 /// A space's letter.

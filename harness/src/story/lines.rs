@@ -4,7 +4,7 @@
 use super::{Kind, Line, Site};
 use crate::report::rows::{delivered, makes, reads};
 use crate::report::run::{Run, Span};
-use crate::report::words::Said;
+use crate::report::words::{Said, function};
 use shootdown_machine::{Act, Done, Drop, Event, Order, Site as Place};
 
 /// A site by the file's path in its crate's checkout, which is the same everywhere.
@@ -13,6 +13,7 @@ fn site(place: Place) -> Site {
     let known = file.rfind("variants/src/").map(|at| &file[at..]);
     let name = file.rsplit('/').next().unwrap_or(&file);
     Site {
+        function: function(place).map(str::to_owned),
         file: known.unwrap_or(name).to_owned(),
         line: place.line(),
     }

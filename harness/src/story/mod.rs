@@ -133,6 +133,7 @@ pub struct Line {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Site {
+    pub function: Option<String>,
     pub file: String,
     pub line: u32,
 }

@@ -281,8 +281,9 @@ fn cell(line: &Line) -> Cell {
     let site = line.site.as_ref().map(|site| {
         let file = site.file.rsplit('/').next().unwrap_or(&site.file);
         let file = file.strip_suffix(".rs").unwrap_or(file);
+        let name = site.function.as_deref().unwrap_or(file);
         Place {
-            short: format!("{file}:{}", site.line),
+            short: format!("{name}:{}", site.line),
             title: format!("{}:{}", site.file, site.line),
         }
     });
