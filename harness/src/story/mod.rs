@@ -227,6 +227,7 @@ pub struct Report {
     pub history: String,
     pub interleaving: String,
     pub tlbs: String,
+    pub elsewhere: String,
     pub reproducer: String,
 }
 

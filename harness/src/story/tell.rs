@@ -46,6 +46,7 @@ pub fn story(bench: &mut Bench, scenario: &Scenario, by: Subject, found: Option<
         history: text.history,
         interleaving: text.interleaving,
         tlbs: text.tlbs,
+        elsewhere: text.elsewhere,
         reproducer: text.reproducer,
     });
     story
