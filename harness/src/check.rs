@@ -4,7 +4,7 @@
 pub mod unmet;
 
 use crate::exec::{Bench, Exec, Input, execute_under};
-use crate::scenario::{Choice, Scenario};
+use crate::scenario::{Choice, Expect, Scenario};
 use shootdown_machine::{Cost, OpSet, Switch, Switches};
 use shootdown_oracle::{Breach, Finding, Summary};
 use shootdown_variants::{Defect, Info, Variant, Visitor};
@@ -95,6 +95,15 @@ impl Subject {
         }
     }
 
+    /// A scenario for this variant alone, and what it is kept for.
+    pub fn alone(&self, scenario: &Scenario, expect: Option<Expect>) -> Scenario {
+        Scenario {
+            variants: vec![self.choice()],
+            expect,
+            ..scenario.clone()
+        }
+    }
+
     /// As text.
     pub fn name(&self) -> String {
         self.choice().name()
@@ -112,12 +121,27 @@ pub struct Found {
 
 impl Found {
     /// The expectation that a scenario has of it.
-    pub fn expect(&self) -> crate::scenario::Expect {
+    pub fn expect(&self) -> Expect {
         let rule = self.finding.rule.name.to_owned();
-        crate::scenario::Expect::Breach {
+        Expect::Breach {
             rule,
             by: self.by.choice(),
         }
+    }
+}
+
+/// Whose run is of interest: the one that breaks a rule, or the only one there is.
+///
+/// # Errors
+/// A sentence, if no rule is broken and there are several.
+pub fn whose(found: Option<&Found>, subjects: &[Subject]) -> Result<Subject, String> {
+    match (found, subjects) {
+        (Some(found), _) => Ok(found.by),
+        (None, [one]) => Ok(*one),
+        (None, all) => Err(format!(
+            "none of {} variants breaks a rule; --variant NAME says whose run is meant",
+            all.len()
+        )),
     }
 }
 

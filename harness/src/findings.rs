@@ -39,7 +39,7 @@ pub fn save(
 ) -> io::Result<Saved> {
     let mut alone = scenario.clone();
     if found.finding.rule.name != shootdown_oracle::rules::one_result::RULE.name {
-        alone.variants = vec![found.by.choice()];
+        alone = found.by.alone(scenario, None);
     }
     let minimized = minimize(bench, &alone).map_err(io::Error::other)?;
     let minimized = minimized.ok_or_else(|| {

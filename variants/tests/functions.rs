@@ -14,7 +14,10 @@ fn a_line_is_of_the_function_above_it() {
     assert_eq!(name, Some("new_context"));
     let last = function("variants/src/arm64/context.rs", line - 3);
     assert!(last.is_some() && last != name, "{last:?}");
-    assert_eq!(of("self.check_update_reserved_asid(cpu, asid, newasid)").1, Some("new_context"));
+    assert_eq!(
+        of("self.check_update_reserved_asid(cpu, asid, newasid)").1,
+        Some("new_context")
+    );
     // Wherever the checkout is, and by its whole path.
     let whole = function("/home/me/shootdown/variants/src/arm64/context.rs", line);
     assert_eq!(whole, Some("new_context"));

@@ -2,7 +2,7 @@
 //! `shootdown explain`.
 
 use super::{Failure, input};
-use crate::check::{Found, Subject, check};
+use crate::check::{Found, Subject, check, whose};
 use crate::exec::Bench;
 use crate::explain::{causes, hand_overs, told, why_not};
 use crate::scenario::Scenario;
@@ -51,18 +51,7 @@ pub fn explain(args: &Args) -> Result<ExitCode, Failure> {
     let subjects = input::subjects(&scenario)?;
     let mut bench = Bench::default();
     let found = check(&mut bench, &scenario, &subjects).found;
-    // Of many, the one that breaks a rule is of interest.
-    let by = match (&found, &subjects[..]) {
-        (Some(found), _) => found.by,
-        (None, [one]) => *one,
-        (None, _) => {
-            return Err(miette!(
-                "{}: breaks no rule, and names {} variants: --variant NAME says whose run to explain",
-                args.file,
-                subjects.len()
-            ));
-        }
-    };
+    let by = whose(found.as_ref(), &subjects).map_err(|e| miette!("{}: {e}", args.file))?;
     if args.step.is_some() || args.watch.is_some() {
         let story = story(&mut bench, &scenario, by, found.as_ref());
         if let Some(what) = &args.watch {

@@ -2,7 +2,7 @@
 //! `shootdown report`: a finding, for people and for other tools.
 
 use super::{Failure, input};
-use crate::check::{Found, Subject, check};
+use crate::check::{Found, Subject, check, whose};
 use crate::exec::Bench;
 use crate::export::{Form, export};
 use crate::report::{mail, report as text};
@@ -112,16 +112,6 @@ fn story(
     found: Option<&Found>,
     args: &Args,
 ) -> Result<Story, Failure> {
-    let by = match (found, subjects) {
-        (Some(found), _) => found.by,
-        (None, [by]) => *by,
-        (None, _) => {
-            return Err(miette!(
-                "{}: breaks no rule in any of {} variants; --variant says which to show",
-                args.file,
-                subjects.len()
-            ));
-        }
-    };
+    let by = whose(found, subjects).map_err(|e| miette!("{}: {e}", args.file))?;
     Ok(story::story(bench, scenario, by, found))
 }

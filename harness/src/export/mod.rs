@@ -6,7 +6,7 @@ mod casemate;
 mod rust_test;
 mod tla;
 
-use crate::check::{Found, Subject};
+use crate::check::{Found, Subject, whose};
 use crate::exec::Bench;
 use crate::scenario::Scenario;
 use core::fmt;
@@ -61,18 +61,11 @@ pub fn export(
 
 /// Whose run it is.
 fn subject(scenario: &Scenario, found: Option<&Found>) -> Result<Subject, Refusal> {
-    if let Some(found) = found {
-        if found.finding.rule.name == shootdown_oracle::rules::one_result::RULE.name {
-            let why = "one-result is broken between two variants, and an export is of one run";
-            return Err(Refusal::new(why));
-        }
-        return Ok(found.by);
+    let one_result = shootdown_oracle::rules::one_result::RULE.name;
+    if found.is_some_and(|found| found.finding.rule.name == one_result) {
+        let why = "one-result is broken between two variants, and an export is of one run";
+        return Err(Refusal::new(why));
     }
-    match scenario.variants.as_slice() {
-        [one] => Subject::find(one).map_err(Refusal::new),
-        all => Err(Refusal::new(format!(
-            "no rule is broken, and the scenario names {} variants; name the one to export",
-            all.len()
-        ))),
-    }
+    let subjects = Subject::of(scenario).map_err(Refusal::new)?;
+    whose(found, &subjects).map_err(Refusal::new)
 }

@@ -17,9 +17,8 @@ pub fn write(
     by: Subject,
     found: Option<&Found>,
 ) -> Result<String, Refusal> {
-    let mut scenario = scenario.clone();
-    scenario.variants = vec![by.choice()];
-    scenario.expect = Some(found.map_or(Expect::Pass, Found::expect));
+    let expect = found.map_or(Expect::Pass, Found::expect);
+    let scenario = by.alone(scenario, Some(expect));
     let sound = Subject { defect: None, ..by };
     let fixed = run_one(bench, sound, &scenario, input(&scenario)).finding;
     let rule = found.map(|f| f.finding.rule.name);

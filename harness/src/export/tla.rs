@@ -80,9 +80,7 @@ fn head(scenario: &Scenario, by: Subject, found: Option<&Found>, page: Option<Va
     if let Some(page) = page {
         let _ = writeln!(out, "\\* pte and tlb are about {page:#x}.");
     }
-    let mut alone = scenario.clone();
-    alone.variants = vec![by.choice()];
-    alone.expect = found.map(Found::expect);
+    let alone = by.alone(scenario, found.map(Found::expect));
     out.push_str("\\*\n");
     for line in print(&alone).lines() {
         let _ = writeln!(out, "\\* {line}");

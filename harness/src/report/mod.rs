@@ -22,7 +22,7 @@ pub(crate) mod tlbs;
 pub(crate) mod topic;
 pub(crate) mod words;
 
-use crate::check::{self, Found, Subject};
+use crate::check::{self, Found, Subject, input, run_one};
 use crate::exec::{Bench, Input};
 use crate::scenario::{Scenario, print};
 use core::fmt;
@@ -31,7 +31,7 @@ pub use mail::mail;
 use run::Boot;
 pub(crate) use run::{Run, Span};
 use shootdown_machine::{Config, Memory, Op};
-use shootdown_oracle::{Breach, Class, Finding};
+use shootdown_oracle::{Breach, Class, Finding, Rule};
 use topic::Topic;
 
 /// A report, by its parts. Each is text that ends with a line feed.
@@ -150,13 +150,28 @@ pub(crate) fn origin(bench: &mut Bench, scenario: &Scenario, found: &Found) -> S
     })
 }
 
+/// What a run that breaks no rule is taken to break.
+pub(crate) static NONE: Rule = Rule {
+    name: "",
+    class: Class::Observed,
+    why: "",
+    on: &[],
+    check: |_, _, _| None,
+};
+
+/// What stands for the finding of a run that has none: its last step.
+pub(crate) fn unbroken(bench: &mut Bench, scenario: &Scenario, by: Subject) -> Finding {
+    run_one(bench, by, scenario, input(scenario));
+    Finding {
+        rule: &NONE,
+        step: bench.machine.state().step,
+        breach: Breach::default(),
+    }
+}
+
 /// A run that breaks no rule: who did what, and what the TLBs hold in the end.
 pub fn passing(bench: &mut Bench, scenario: &Scenario, by: Subject) -> String {
-    let nothing = Finding {
-        rule: &shootdown_oracle::rules::one_result::RULE,
-        step: u32::MAX,
-        breach: Breach::new(String::new()),
-    };
+    let nothing = unbroken(bench, scenario, by);
     with_run(bench, scenario, by, &nothing, |run| {
         let topic = Topic::everything(run);
         let mut out = String::new();
@@ -298,12 +313,11 @@ fn tags(run: &Run<'_>, topic: &Topic, out: &mut String) {
 
 /// The scenario, with the finding as its expectation.
 pub(crate) fn kept(scenario: &Scenario, found: &Found) -> String {
-    let mut scenario = scenario.clone();
-    if found.finding.rule.name != ONE_RESULT {
-        scenario.variants = vec![found.by.choice()];
+    let mut kept = found.by.alone(scenario, Some(found.expect()));
+    if found.finding.rule.name == ONE_RESULT {
+        kept.variants.clone_from(&scenario.variants);
     }
-    scenario.expect = Some(found.expect());
-    print(&scenario)
+    print(&kept)
 }
 
 /// The same, and how to run it.

@@ -5,7 +5,7 @@ use super::lines::lines;
 use super::state::Machine as Follow;
 use super::{Change, Defect, Finding, Machine, Report, SCHEMA, Setting, Step, Story, Variant};
 use super::{Line, Verdict};
-use crate::check::{self, Found, Subject};
+use crate::check::{Found, Subject};
 use crate::exec::Bench;
 use crate::report::entry::Points;
 use crate::report::run::Run;
@@ -13,18 +13,9 @@ use crate::report::topic::Topic;
 use crate::report::{self, Report as Text, rows, text, tlbs};
 use crate::scenario::{Expect, Scenario, print};
 use shootdown_machine::{Act, Arch, Config, Event};
-use shootdown_oracle::{Breach, Class, Finding as Broken, Rule};
+use shootdown_oracle::Finding as Broken;
 
-/// What a run that breaks no rule is taken to break.
-static NONE: Rule = Rule {
-    name: "",
-    class: Class::Observed,
-    why: "",
-    on: &[],
-    check: |_, _, _| None,
-};
-
-/// The story of a variant's run. `found`: what [`check::check`] found, in that variant.
+/// The story of a variant's run. `found`: what [`check`](crate::check::check) found, in that variant.
 pub fn story(bench: &mut Bench, scenario: &Scenario, by: Subject, found: Option<&Found>) -> Story {
     let Some(found) = found else {
         return passed(bench, scenario, by);
@@ -52,26 +43,13 @@ pub fn story(bench: &mut Bench, scenario: &Scenario, by: Subject, found: Option<
     story
 }
 
-/// What stands for the finding of a run that has none: its last step.
-pub(super) fn unbroken(bench: &mut Bench, scenario: &Scenario, by: Subject) -> Broken {
-    check::run_one(bench, by, scenario, check::input(scenario));
-    Broken {
-        rule: &NONE,
-        step: bench.machine.state().step,
-        breach: Breach::default(),
-    }
-}
-
 /// The story of a run that breaks no rule: everything that concerns a space matters.
 fn passed(bench: &mut Bench, scenario: &Scenario, by: Subject) -> Story {
-    let finding = unbroken(bench, scenario, by);
+    let finding = report::unbroken(bench, scenario, by);
     let mut story = report::with_run(bench, scenario, by, &finding, |run| {
         told(run, &Topic::everything(run), scenario, by)
     });
-    let mut scenario = scenario.clone();
-    scenario.variants = vec![by.choice()];
-    scenario.expect = Some(Expect::Pass);
-    story.scenario = print(&scenario);
+    story.scenario = print(&by.alone(scenario, Some(Expect::Pass)));
     story
 }
 
@@ -144,7 +122,7 @@ fn programs(run: &Run<'_>, scenario: &Scenario) -> Vec<Vec<String>> {
 /// The run, one number after the other.
 fn steps(run: &Run<'_>, topic: &Topic) -> (Vec<Change>, Vec<Step>) {
     let mut shown = rows::shown(run, topic);
-    if run.finding.rule.name == NONE.name {
+    if run.finding.rule.name == report::NONE.name {
         // Nobody's access is of more interest than another's.
         for (shown, (_, event)) in shown.iter_mut().zip(run.trace) {
             *shown |= matches!(

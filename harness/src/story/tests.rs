@@ -39,7 +39,7 @@ fn examine<T>(
     by: Subject,
     look: impl FnOnce(&Run<'_>) -> T,
 ) -> T {
-    let finding = tell::unbroken(bench, scenario, by);
+    let finding = report::unbroken(bench, scenario, by);
     report::with_run(bench, scenario, by, &finding, look)
 }
 
@@ -171,7 +171,13 @@ fn a_story_has_what_its_finding_is_about() {
         assert!(story.steps.iter().any(|s| s.matters), "{name}");
         let report = report::report(&mut bench, &scenario, &found);
         let told = story.report.as_ref().expect("a report");
-        for part in [&told.what, &told.history, &told.tlbs, &told.elsewhere, &told.reproducer] {
+        for part in [
+            &told.what,
+            &told.history,
+            &told.tlbs,
+            &told.elsewhere,
+            &told.reproducer,
+        ] {
             assert!(report.contains(part.as_str()), "{name}");
         }
     }

@@ -145,8 +145,7 @@ fn explore(trial: &Trial) -> (u64, f64, Option<(Scenario, Found)>) {
 /// Minimizes a finding, and sees that the text of what is left breaks the same rule.
 fn small(subject: Subject, scenario: &Scenario, found: &Found) -> Result<Finding, Failure> {
     let mut bench = Bench::default();
-    let mut alone = scenario.clone();
-    alone.variants = vec![subject.choice()];
+    let alone = subject.alone(scenario, None);
     let rule = found.finding.rule.name;
     let broken = |what: &str| {
         miette!(

@@ -35,7 +35,7 @@ pub(super) struct Sketch {
 }
 
 fn bit(va: Va) -> u16 {
-    1 << (va / PAGE) as usize % PAGES
+    1 << ((va / PAGE) as usize % PAGES)
 }
 
 fn block(va: Va) -> usize {
