@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Schedules made while the run goes on, by what the CPUs can do next: random, sticky, PCT.
+//! Schedules made while the run goes on, by what the CPUs can do next: random, sticky, PCT, turns.
 //! What a scheduler chose is recorded as slots, so that its finding is a scenario like any.
 
+mod hardware;
 mod pct;
 mod random;
+mod record;
 mod turns;
 
 pub use pct::Pct;
@@ -11,11 +13,11 @@ pub use random::Random;
 pub use turns::Turns;
 
 use crate::check::{Found, Subject, check, input, run};
-use crate::exec::{Bench, DONE, Exec};
+use crate::exec::{Bench, Exec};
 use crate::fixed::Fixed;
-use crate::scenario::{MAX_SLOTS, MAX_STEPS, Scenario, Slot, Stop, Word, any, generate, stale};
+use crate::scenario::{MAX_SLOTS, Scenario, Slot, Stop, generate};
 use fastrand::Rng;
-use shootdown_machine::{Act, Machine, Memory, PAGE, PAGES, Pick, Va};
+use record::Record;
 
 /// Steps in a row after which a CPU is taken to spin, waiting for another. A fault that comes back
 /// for ever is taken for one after some 200.
@@ -65,251 +67,11 @@ impl Strategy {
     }
 }
 
-/// What hardware does at random between the steps of CPUs.
-struct Hardware {
-    rng: Rng,
-    cpus: u8,
-    /// Probability of any act of hardware before a CPU's step.
-    rate: f64,
-    /// Probability that an IPI on its way arrives before a CPU's step.
-    arrival: f64,
-    /// Probability that a host takes a virtual CPU away, or gives it back.
-    preemption: f64,
-    hot: [Va; 2],
-    memory: Memory,
-    /// What is to come before anything else: which of several entries a CPU's lookups take.
-    opening: Vec<Slot>,
-    /// Probability that a walker starts right after a TLBI, a DSB or a change of a descriptor, or where
-    /// another CPU takes over. Most windows are about one: what was removed comes back, or what is
-    /// new meets what is left.
-    eager: f64,
-    /// The access that each CPU is about to make: a walker may have been there before it.
-    access: [Option<Va>; 4],
-    /// Hand-overs that the scheduler has told of.
-    windows: u64,
-    /// TLBIs, DSBs, changes of descriptors and hand-overs so far.
-    seen: u64,
-}
-
-/// An address that a program of the scenario is about.
-fn some_va(rng: &mut Rng, scenario: &Scenario) -> Option<Va> {
-    let ops = || scenario.programs.iter().flatten();
-    let vas = || ops().filter_map(|op| op.va());
-    vas().nth(rng.usize(..vas().count().max(1)))
-}
-
-impl Hardware {
-    fn new(rng: &mut Rng, scenario: &Scenario) -> Hardware {
-        let machine = &scenario.machine;
-        let rate = any(rng, &[0.0, 0.02, 0.1, 0.3]);
-        let arrival = any(rng, &[0.02, 0.1, 0.5]);
-        let preemption = any(rng, &[0.005, 0.03, 0.1]);
-        let hot = core::array::from_fn(|_| some_va(rng, scenario).unwrap_or(0));
-        let pick = any(rng, Pick::ALL);
-        let resolve = |cpu| Slot::Resolve { cpu, pick };
-        Hardware {
-            opening: match rng.bool() {
-                true => (0..machine.cpus).map(resolve).collect(),
-                false => Vec::new(),
-            },
-            eager: any(rng, &[0.0, 0.2, 0.6]),
-            access: [None; 4],
-            windows: 0,
-            seen: 0,
-            rng: rng.fork(),
-            cpus: machine.cpus,
-            rate,
-            arrival,
-            preemption,
-            hot,
-            memory: machine.memory,
-        }
-    }
-
-    /// Whether there was a TLBI, a DSB, a change of a descriptor or a hand-over since the last look.
-    fn opens_window(&mut self, machine: &Machine) -> bool {
-        let state = machine.state();
-        let (cost, changes) = (&state.cost, u64::from(state.pte_changes));
-        let now = self.windows + cost.tlbis() + cost.dsb + changes;
-        core::mem::replace(&mut self.seen, now) != now
-    }
-
-    /// A CPU that has come to an access since the last look, and the address.
-    fn accesses(&mut self, exec: &dyn Exec) -> Option<(u8, Va)> {
-        (0..self.cpus).find_map(|cpu| {
-            let here = match exec.next(cpu)?.act {
-                Act::Access(va, _) => Some(va),
-                _ => None,
-            };
-            let was = core::mem::replace(&mut self.access[cpu as usize], here);
-            here.filter(|_| was.is_none()).map(|va| (cpu, va))
-        })
-    }
-
-    fn act(&mut self, exec: &dyn Exec) -> Option<Slot> {
-        if let Some(slot) = self.opening.pop() {
-            return Some(slot);
-        }
-        if exec.machine().state().has_host() && self.rng.f64() < self.preemption {
-            let cpu = self.rng.u8(..self.cpus);
-            return Some(if exec.machine().state().cpus[cpu as usize].preempted {
-                Slot::Resume { cpu }
-            } else {
-                Slot::Preempt { cpu }
-            });
-        }
-        let on_its_way = |cpu: &u8| exec.machine().state().awaits_ipi(*cpu);
-        if let Some(cpu) = (0..self.cpus).find(on_its_way)
-            && self.rng.f64() < self.arrival
-        {
-            return Some(Slot::Ipi { cpu });
-        }
-        if self.opens_window(exec.machine()) && self.rng.f64() < self.eager {
-            let (cpu, va) = (self.rng.u8(..self.cpus), self.hot[self.rng.usize(..2)]);
-            // One that stops on its way goes on after the next of these.
-            let steps = any(&mut self.rng, &[None, None, Some(2)]);
-            let old = false;
-            return Some(Slot::Walk {
-                cpu,
-                va,
-                old,
-                steps,
-            });
-        }
-        if let Some((cpu, va)) = self.accesses(exec)
-            && self.rng.f64() < self.eager
-        {
-            let (old, steps) = (false, None);
-            return Some(Slot::Walk {
-                cpu,
-                va,
-                old,
-                steps,
-            });
-        }
-        if self.rng.f64() >= self.rate {
-            return None;
-        }
-        let cpu = self.rng.u8(..self.cpus);
-        match self.rng.u8(..8) {
-            0..3 if self.memory.buffers() => {
-                let last = self.rng.u8(..4) > 0;
-                return Some(Slot::Drain { cpu, last });
-            }
-            3 if self.memory.stale_reads() => {
-                let by = stale(&mut self.rng);
-                return Some(Slot::Stale { cpu, by });
-            }
-            _ => {}
-        }
-        let page = self.rng.u64(..PAGES as u64) * PAGE;
-        let va = if self.rng.u8(..4) == 0 {
-            page
-        } else {
-            self.hot[self.rng.usize(..2)]
-        };
-        Some(match self.rng.u8(..16) {
-            0 => Slot::Evict { cpu, va: None },
-            1 => Slot::Evict { cpu, va: Some(va) },
-            2 => Slot::Deliver { cpu, last: false },
-            3 => Slot::Deliver { cpu, last: true },
-            4 => {
-                let pick = any(&mut self.rng, Pick::ALL);
-                Slot::Resolve { cpu, pick }
-            }
-            5 => match self.rng.u8(..8) {
-                0 => Slot::Preempt { cpu },
-                1 | 2 => Slot::Resume { cpu },
-                _ => Slot::Ipi { cpu },
-            },
-            6..9 => Slot::Walk {
-                cpu,
-                va,
-                old: true,
-                steps: None,
-            },
-            9..12 => Slot::Walk {
-                cpu,
-                va,
-                old: false,
-                steps: Some(self.rng.u8(1..4)),
-            },
-            _ => Slot::Walk {
-                cpu,
-                va,
-                old: false,
-                steps: None,
-            },
-        })
-    }
-}
-
 /// One step of a CPU.
 pub(crate) fn one_step(cpu: u8) -> Slot {
     Slot::Run {
         cpu,
         stop: Stop::Steps(1),
-    }
-}
-
-/// A schedule as it grows.
-struct Record {
-    schedule: Vec<Slot>,
-    /// Operations that the last turn has done, if it is one of single steps, and whether its last
-    /// step ended one.
-    done: u16,
-    ends: bool,
-}
-
-impl Record {
-    fn new(mut schedule: Vec<Slot>) -> Record {
-        schedule.clear();
-        Record {
-            schedule,
-            done: 0,
-            ends: false,
-        }
-    }
-
-    /// Adds a slot that was applied, or lengthens the last turn if that is the same CPU's.
-    fn add(&mut self, slot: Slot, exec: &dyn Exec) {
-        let step = match slot {
-            Slot::Run {
-                cpu,
-                stop: Stop::Steps(1),
-            } => Some(cpu),
-            _ => None,
-        };
-        match (step, self.schedule.last_mut()) {
-            (
-                Some(cpu),
-                Some(Slot::Run {
-                    cpu: last,
-                    stop: Stop::Steps(steps),
-                }),
-            ) if *last == cpu && *steps < MAX_STEPS => *steps += 1,
-            _ => {
-                self.close();
-                self.schedule.push(slot);
-            }
-        }
-        if let Some(cpu) = step {
-            self.ends = exec.next(cpu).is_none();
-            self.done += u16::from(self.ends);
-        }
-    }
-
-    /// A turn that ended with an operation says so: it still will when programs have changed.
-    fn close(&mut self) {
-        if core::mem::take(&mut self.ends)
-            && let Some(Slot::Run { stop, .. }) = self.schedule.last_mut()
-        {
-            *stop = Stop::Until {
-                name: DONE.to_owned(),
-                nth: self.done,
-            };
-        }
-        self.done = 0;
     }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Probabilistic concurrency testing.
 
-use super::{Hardware, PATIENCE, Scheduler, one_step};
+use super::hardware::Hardware;
+use super::{PATIENCE, Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any};
 use fastrand::Rng;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Uniform and sticky scheduling.
 
-use super::{Hardware, Scheduler, one_step};
+use super::hardware::Hardware;
+use super::{Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot};
 use fastrand::Rng;

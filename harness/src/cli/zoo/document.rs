@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 impl Table {
     /// The document. `command` makes it again.
     pub fn markdown(&self, seeds: u32, seconds: u32, command: &str) -> String {
+        let plural = if seeds == 1 { "" } else { "s" };
         let mut out = format!(
             "# The zoo\n\n\
-             How long it takes to find each defect: {seeds} seeds each, from an empty corpus,\n\
+             How long it takes to find each defect: {seeds} seed{plural} each, from an empty corpus,\n\
              without the committed one and without a hint about the bug, on one core of a\n\
              machine as developers have, for up to {seconds} s of its time a seed. Made by\n\n    \
              {command}\n\n\
