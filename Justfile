@@ -39,6 +39,10 @@ sabotage *ARGS:
 zoo *ARGS:
     cargo run --release -- zoo --markdown docs/zoo.md {{ARGS}}
 
+# How many findings of the corpus still break after an edit of the ports.
+robustness:
+    scripts/robustness
+
 # Accept changed report snapshots, after reading them.
 snapshots:
     INSTA_UPDATE=always cargo test -p shootdown --test report
