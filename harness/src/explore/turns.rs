@@ -34,9 +34,8 @@ pub struct Turns {
     weights: [u32; 4],
     /// Steps to be seen in a turn, at most.
     most: u32,
-    /// Steps of the turn so far, and whether it was in an operation before the last.
+    /// Steps of the turn so far.
     steps: u32,
-    was_in_op: bool,
 }
 
 /// 1 to `most`, small ones most often: what reads without a lock is short.
@@ -71,7 +70,6 @@ impl Turns {
             ],
             most: any(rng, &[5, 10, 20]),
             steps: 0,
-            was_in_op: false,
             rng: rng.fork(),
         };
         turns.begin();
@@ -82,7 +80,6 @@ impl Turns {
     fn begin(&mut self) {
         let rng = &mut self.rng;
         self.steps = 0;
-        self.was_in_op = false;
         self.end = match weighted(rng, &self.weights) {
             0 => End::Ops(any(rng, &[1, 1, 1, 2, 3])),
             1 => End::Seen(short(rng, self.most) - 1),
