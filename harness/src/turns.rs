@@ -80,9 +80,8 @@ struct Taken {
     met: Vec<Met>,
     steps: u16,
     done: u16,
-    /// What was met, and the steps, when the last operation was done.
+    /// How many were met when the last operation was done.
     met_then: usize,
-    steps_then: u16,
     /// The steps when the last of `met` was.
     steps_at: u16,
 }
@@ -90,6 +89,11 @@ struct Taken {
 fn until(name: &str, nth: u16) -> Stop {
     let name = name.to_owned();
     Stop::Until { name, nth }
+}
+
+/// How many of these bear a name.
+fn count(met: &[Met], name: &str) -> u16 {
+    met.iter().filter(|met| met.is(name)).count() as u16
 }
 
 impl Taken {
@@ -100,15 +104,11 @@ impl Taken {
         }
     }
 
-    fn count(&self, name: &str) -> u16 {
-        self.met.iter().filter(|met| met.is(name)).count() as u16
-    }
-
     fn step(&mut self, exec: &dyn Exec, cpu: u8) {
         self.steps += 1;
         if exec.next(cpu).is_none() {
             self.done += 1;
-            (self.met_then, self.steps_then) = (self.met.len(), self.steps);
+            self.met_then = self.met.len();
         }
     }
 
@@ -120,8 +120,7 @@ impl Taken {
         let begun = &self.met[self.met_then..];
         if let Some(here) = begun.last() {
             let name = here.name();
-            let nth = begun.iter().filter(|met| met.is(name)).count();
-            parts.push(until(name, nth as u16));
+            parts.push(until(name, count(begun, name)));
             if self.steps > self.steps_at {
                 parts.push(Stop::Steps(self.steps - self.steps_at));
             }
@@ -159,12 +158,14 @@ fn take(exec: &mut dyn Exec, cpu: u8, stop: &Stop) -> Turn {
         let here = Met::new(exec, cpu, &next);
         taken.meet(here);
         let there = match stop {
-            Stop::Until { name, nth } => taken.steps == MAX_STEPS || taken.count(name) == *nth,
+            Stop::Until { name, nth } => {
+                taken.steps == MAX_STEPS || count(&taken.met, name) == *nth
+            }
             Stop::Steps(most) => taken.steps == *most,
         };
         if there {
             let name = here.name();
-            let end = until(name, taken.count(name));
+            let end = until(name, count(&taken.met, name));
             return taken.over(Some(end));
         }
         exec.apply(&one_step(cpu));
