@@ -13,7 +13,7 @@ use core::fmt;
 use fastrand::Rng;
 use shootdown::check::Subject;
 use shootdown::exec::Bench;
-use shootdown::explore::{Strategy, schedule};
+use shootdown::explore::{Conflicts, Strategy, schedule};
 use shootdown::fixed::Fixed;
 use shootdown::scenario::{self, Scenario};
 use shootdown_machine::OpSet;
@@ -39,6 +39,8 @@ struct Maker {
     ops: OpSet,
     /// For runs that make a schedule.
     bench: Bench,
+    /// What they show of the programs.
+    conflicts: Conflicts,
 }
 
 impl Maker {
@@ -51,6 +53,7 @@ impl Maker {
             subjects,
             ops,
             bench,
+            conflicts: Conflicts::default(),
         }
     }
 
@@ -77,7 +80,12 @@ impl Maker {
         let driver = self.subjects[rng.usize(..self.subjects.len())];
         let strategies = [Strategy::Pct, Strategy::Turns, Strategy::Sticky];
         let strategy = strategies[rng.usize(..strategies.len())];
-        schedule(&mut self.bench, driver, scenario, strategy, rng);
+        let (bench, conflicts) = (&mut self.bench, &mut self.conflicts);
+        conflicts.clear();
+        schedule(bench, driver, scenario, strategy, conflicts, rng);
+        if bench.oracle.finding.is_none() && rng.u32(..100) < RACES {
+            schedule(bench, driver, scenario, Strategy::Races, conflicts, rng);
+        }
     }
 }
 
@@ -123,6 +131,10 @@ const DRIVEN: u32 = 50;
 /// Mutations, in percent, after which a run makes the schedule anew. What coverage has found to
 /// be good in programs meets many schedules so, not only neighbours of the one that it came with.
 const DRIVEN_AGAIN: u32 = 30;
+
+/// Schedules that a run made, in percent, after which another is made of what that run shows of
+/// the programs.
+const RACES: u32 = 60;
 
 /// Calls for a crossover, in percent, that make one; where one declines, libFuzzer mutates
 /// instead. It would make every second mutation a crossover.

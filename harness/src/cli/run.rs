@@ -4,7 +4,7 @@
 use super::{Failure, input};
 use crate::check::{Found, Subject};
 use crate::exec::Bench;
-use crate::explore::{self, Strategy};
+use crate::explore::{self, Search, Strategy};
 use crate::scenario::Scenario;
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::miette;
@@ -21,7 +21,7 @@ pub struct Args {
     /// Variants (VARIANT or VARIANT/DEFECT); default: every sound one, compared.
     #[arg(long = "variant", value_name = "NAME")]
     variants: Vec<String>,
-    /// How to schedule; default: each in turn.
+    /// How to schedule; default: by all of them, most by races.
     #[arg(long, value_enum)]
     strategy: Option<Strategy>,
     /// Stop after so many seconds.
@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 fn search(args: &Args, subjects: &[Subject], job: u64, shared: &Shared) {
     let mut bench = Bench::default();
-    let mut rng = explore::rng(args.seed, job);
+    let rng = explore::rng(args.seed, job);
     let mut runs = 0;
     let after = |steps| {
         runs += 1;
@@ -99,7 +99,8 @@ fn search(args: &Args, subjects: &[Subject], job: u64, shared: &Shared) {
         !shared.stop.load(Ordering::Relaxed) && args.runs.is_none_or(|most| runs < most)
     };
     let fixed = args.machine.fixed();
-    let found = explore::search(&mut bench, subjects, args.strategy, fixed, &mut rng, after);
+    let search = Search::new(subjects, args.strategy, fixed, rng);
+    let found = search.run(&mut bench, after);
     if let Some(found) = found {
         shared.stop.store(true, Ordering::Relaxed);
         if let Ok(mut slot) = shared.found.lock() {

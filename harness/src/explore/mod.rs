@@ -2,20 +2,24 @@
 //! Schedules made while the run goes on, by what the CPUs can do next: random, sticky, PCT, turns.
 //! What a scheduler chose is recorded as slots, so that its finding is a scenario like any.
 
+mod conflicts;
 mod hardware;
 mod pct;
+mod races;
 mod random;
 mod record;
 mod turns;
 
+pub use conflicts::Conflicts;
 pub use pct::Pct;
+pub use races::Races;
 pub use random::Random;
 pub use turns::Turns;
 
 use crate::check::{Found, Subject, check, input, run};
 use crate::exec::{Bench, Exec};
 use crate::fixed::Fixed;
-use crate::scenario::{MAX_SLOTS, Scenario, Slot, Stop, generate};
+use crate::scenario::{MAX_SLOTS, Scenario, Slot, Stop, generate, reschedule, weighted};
 use fastrand::Rng;
 use record::Record;
 
@@ -42,26 +46,35 @@ pub enum Strategy {
     Pct,
     /// Turns that end with an operation, or before a step that others can see.
     Turns,
+    /// PCT whose changes are at steps that race, as earlier runs of the same programs show.
+    Races,
     /// Schedules drawn before the run, in bursts, as the fuzz target's generator does.
     Bursts,
 }
 
 impl Strategy {
     /// Every strategy.
-    pub const ALL: [Strategy; 5] = [
+    pub const ALL: [Strategy; 6] = [
         Strategy::Random,
         Strategy::Sticky,
         Strategy::Pct,
         Strategy::Turns,
+        Strategy::Races,
         Strategy::Bursts,
     ];
 
-    fn scheduler(self, rng: &mut Rng, scenario: &Scenario) -> Option<Box<dyn Scheduler>> {
+    fn scheduler(
+        self,
+        rng: &mut Rng,
+        scenario: &Scenario,
+        conflicts: &Conflicts,
+    ) -> Option<Box<dyn Scheduler>> {
         Some(match self {
             Strategy::Random => Box::new(Random::new(rng, scenario, 0.0)),
             Strategy::Sticky => Box::new(Random::new(rng, scenario, 0.75)),
             Strategy::Pct => Box::new(Pct::new(rng, scenario)),
             Strategy::Turns => Box::new(Turns::new(rng, scenario)),
+            Strategy::Races => Box::new(Races::new(rng, scenario, conflicts)),
             Strategy::Bursts => return None,
         })
     }
@@ -75,28 +88,101 @@ pub(crate) fn one_step(cpu: u8) -> Slot {
     }
 }
 
-/// Scenario after scenario by `strategy`, or by each in turn, until one breaks a rule. `after`
-/// is told how many steps a scenario took; it says whether to go on.
-pub fn search(
-    bench: &mut Bench,
-    subjects: &[Subject],
+/// Schedules that programs get, one after the other. What their first runs show helps the later
+/// ones; a bug that any schedule shows needs many programs, though.
+const SCHEDULES: usize = 6;
+
+/// How often each strategy's turn is, where none is asked for.
+const WEIGHTS: [u32; Strategy::ALL.len()] = [1, 3, 4, 2, 12, 2];
+
+/// Scenario after scenario, by one strategy or by all: programs, and several schedules for each.
+pub struct Search<'a> {
+    subjects: &'a [Subject],
     strategy: Option<Strategy>,
     fixed: Fixed,
-    rng: &mut Rng,
-    mut after: impl FnMut(u64) -> bool,
-) -> Option<(Scenario, Found)> {
-    let mut run = 0;
-    loop {
-        let strategy = strategy.unwrap_or(Strategy::ALL[run % Strategy::ALL.len()]);
-        let (scenario, found, steps) = try_one(bench, subjects, strategy, run, fixed, rng);
-        let go_on = after(steps);
-        if let Some(found) = found {
-            return Some((scenario, found));
+    rng: Rng,
+    /// What is tried.
+    scenario: Scenario,
+    /// What was seen of its programs.
+    conflicts: Conflicts,
+    /// Scenarios so far.
+    tried: usize,
+}
+
+impl<'a> Search<'a> {
+    /// One that tries these, under machines that are fixed so. `None`: by all strategies.
+    pub fn new(
+        subjects: &'a [Subject],
+        strategy: Option<Strategy>,
+        fixed: Fixed,
+        rng: Rng,
+    ) -> Search<'a> {
+        Search {
+            subjects,
+            strategy,
+            fixed,
+            rng,
+            scenario: Scenario::default(),
+            conflicts: Conflicts::default(),
+            tried: 0,
         }
-        if !go_on {
-            return None;
+    }
+
+    /// The next scenario: its schedule is made on the way by one variant's run, and then given to
+    /// the others. What was found, and how many steps it took.
+    pub fn next(&mut self, bench: &mut Bench) -> (Option<Found>, u64) {
+        let (program, schedule_number) = (self.tried / SCHEDULES, self.tried % SCHEDULES);
+        let by = self.subjects[program % self.subjects.len()];
+        self.tried += 1;
+        let ops = Subject::ops(self.subjects);
+        if schedule_number == 0 {
+            self.scenario = generate(&mut self.rng, ops);
+            self.fixed.apply(&mut self.scenario);
+            self.conflicts.clear();
         }
-        run += 1;
+        let any = |rng: &mut Rng| Strategy::ALL[weighted(rng, &WEIGHTS)];
+        let strategy = self.strategy.unwrap_or_else(|| any(&mut self.rng));
+        if strategy == Strategy::Bursts && schedule_number > 0 {
+            reschedule(&mut self.rng, &mut self.scenario, ops);
+        }
+        let (scenario, rng) = (&mut self.scenario, &mut self.rng);
+        let driven = schedule(bench, by, scenario, strategy, &mut self.conflicts, rng);
+        let mut steps = 0;
+        if let Some(driven) = driven {
+            steps += driven;
+            let finding = bench.oracle.finding.clone();
+            let found = finding.map(|finding| Found { by, finding });
+            if found.is_some() || self.subjects.len() == 1 {
+                return (found, steps);
+            }
+        }
+        let outcome = check(bench, scenario, self.subjects);
+        steps += outcome.results.iter().map(|r| r.cost.steps).sum::<u64>();
+        (outcome.found, steps)
+    }
+
+    /// What was tried last.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// Goes on until a rule is broken. `after` is told how many steps a scenario took; it says
+    /// whether to go on.
+    pub fn run(
+        mut self,
+        bench: &mut Bench,
+        mut after: impl FnMut(u64) -> bool,
+    ) -> Option<(Scenario, Found)> {
+        loop {
+            let (found, steps) = self.next(bench);
+            let go_on = after(steps);
+            if let Some(found) = found {
+                return Some((self.scenario, found));
+            }
+            if !go_on {
+                return None;
+            }
+        }
     }
 }
 
@@ -113,14 +199,19 @@ pub fn schedule(
     driver: Subject,
     scenario: &mut Scenario,
     strategy: Strategy,
+    conflicts: &mut Conflicts,
     rng: &mut Rng,
 ) -> Option<u64> {
-    let mut scheduler = strategy.scheduler(rng, scenario)?;
+    conflicts.begin();
+    let mut scheduler = strategy.scheduler(rng, scenario, conflicts)?;
     let mut record = Record::new(core::mem::take(&mut scenario.schedule));
     run(bench, driver, input(scenario), |exec| {
         while record.schedule.len() < MAX_SLOTS
             && let Some(slot) = scheduler.next(exec)
         {
+            if let Slot::Run { cpu, .. } = slot {
+                conflicts.saw(cpu, exec.next(cpu).map(|next| next.act));
+            }
             let go_on = exec.apply(&slot);
             record.add(slot, exec);
             if !go_on {
@@ -131,35 +222,6 @@ pub fn schedule(
     record.close();
     scenario.schedule = record.schedule;
     Some(bench.machine.state().cost.steps)
-}
-
-/// One scenario, its schedule made on the way by one variant's run and then given to the
-/// others. What was found, with its scenario, and how many steps it took; `driver` says whose
-/// run it is.
-pub fn try_one(
-    bench: &mut Bench,
-    subjects: &[Subject],
-    strategy: Strategy,
-    driver: usize,
-    fixed: Fixed,
-    rng: &mut Rng,
-) -> (Scenario, Option<Found>, u64) {
-    let by = subjects[driver % subjects.len()];
-    let mut scenario = generate(rng, Subject::ops(subjects));
-    fixed.apply(&mut scenario);
-    let driven = schedule(bench, by, &mut scenario, strategy, rng);
-    let mut steps = 0;
-    if let Some(driven) = driven {
-        steps += driven;
-        let finding = bench.oracle.finding.clone();
-        let found = finding.map(|finding| Found { by, finding });
-        if found.is_some() || subjects.len() == 1 {
-            return (scenario, found, steps);
-        }
-    }
-    let outcome = check(bench, &scenario, subjects);
-    steps += outcome.results.iter().map(|r| r.cost.steps).sum::<u64>();
-    (scenario, outcome.found, steps)
 }
 
 #[cfg(test)]
@@ -177,7 +239,14 @@ mod tests {
             for strategy in Strategy::ALL {
                 for _ in 0..60 {
                     let mut scenario = generate(&mut rng, Subject::ops(&[subject]));
-                    schedule(&mut bench, subject, &mut scenario, strategy, &mut rng);
+                    let mut conflicts = Conflicts::default();
+                    let mut drive = |bench: &mut Bench, by| {
+                        schedule(bench, subject, &mut scenario, by, &mut conflicts, &mut rng)
+                    };
+                    if strategy == Strategy::Races {
+                        drive(&mut bench, Strategy::Sticky);
+                    }
+                    drive(&mut bench, strategy);
                     let first = bench.oracle.finding.take();
                     let again = check(&mut bench, &scenario, &[subject]).found;
                     if strategy != Strategy::Bursts {
@@ -200,5 +269,44 @@ mod tests {
             }
         }
         assert!(findings > 50 && ends > 500, "{findings} {ends}");
+    }
+
+    /// What earlier runs of the programs show is worth something: beside PCT, and beside itself
+    /// without it.
+    #[test]
+    fn races_find_what_others_hardly_do() {
+        let file = include_bytes!("../../../corpus/mm-arm64-B-31.scenario");
+        let file = crate::scenario::parse(file).unwrap();
+        let subject = Subject::parse("mm-arm64/B-31").unwrap();
+        let mut bench = Bench::default();
+        let mut found = |strategy, learns: bool| {
+            let (mut rng, mut conflicts) = (rng(3, 0), Conflicts::default());
+            let broken = |_: &u32| {
+                if !learns {
+                    conflicts.clear();
+                }
+                let mut s = file.clone();
+                schedule(
+                    &mut bench,
+                    subject,
+                    &mut s,
+                    strategy,
+                    &mut conflicts,
+                    &mut rng,
+                );
+                bench.oracle.finding.is_some()
+            };
+            (0..3000).filter(broken).count()
+        };
+        let races = found(Strategy::Races, true);
+        let others = [
+            found(Strategy::Races, false),
+            found(Strategy::Pct, true),
+            found(Strategy::Sticky, true),
+        ];
+        assert!(
+            others.iter().all(|other| races > 2 * other),
+            "{races} {others:?}"
+        );
     }
 }

@@ -16,7 +16,7 @@ mod words;
 pub use arbitrary::decode;
 pub use error::ParseError;
 pub(crate) use generate::{any, stale, weighted};
-pub use generate::{generate, programs};
+pub use generate::{generate, programs, reschedule};
 pub use mutate::{crossover, mutate};
 pub use parse::{parse, parse_lenient};
 pub use print::{print, print_into};

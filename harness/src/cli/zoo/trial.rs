@@ -5,7 +5,7 @@ use super::super::{Failure, fuzz};
 use super::store::{Finding, Record};
 use crate::check::{Found, Subject, check};
 use crate::exec::Bench;
-use crate::explore::{self, Strategy};
+use crate::explore::{self, Search, Strategy};
 use crate::findings::hash;
 use crate::fixed::Fixed;
 use crate::minimize::minimize;
@@ -23,12 +23,16 @@ use std::time::Instant;
 pub enum Engine {
     /// libFuzzer, as `fuzz --from-scratch --jobs 1`.
     Fuzz,
-    /// `run`, each strategy in turn.
+    /// `run`, by all strategies.
     Run,
     /// `run --strategy bursts`.
     Bursts,
     /// `run --strategy pct`.
     Pct,
+    /// `run --strategy races`.
+    Races,
+    /// `run --strategy turns`.
+    Turns,
     /// `run --strategy sticky`.
     Sticky,
     /// `run --strategy random`.
@@ -43,17 +47,21 @@ impl Engine {
             Engine::Run => "run",
             Engine::Bursts => "bursts",
             Engine::Pct => "pct",
+            Engine::Races => "races",
+            Engine::Turns => "turns",
             Engine::Sticky => "sticky",
             Engine::Random => "random",
         }
     }
 
-    /// The strategy of its `run`, unless that is each in turn, or it is no `run`.
+    /// The strategy of its `run`, unless that is every one, or it is no `run`.
     fn strategy(self) -> Option<Strategy> {
         match self {
             Engine::Fuzz | Engine::Run => None,
             Engine::Bursts => Some(Strategy::Bursts),
             Engine::Pct => Some(Strategy::Pct),
+            Engine::Races => Some(Strategy::Races),
+            Engine::Turns => Some(Strategy::Turns),
             Engine::Sticky => Some(Strategy::Sticky),
             Engine::Random => Some(Strategy::Random),
         }
@@ -85,15 +93,13 @@ const SAMPLES: usize = 800;
 /// scenario shows, or one of libFuzzer's settings, asks for `--fresh`.
 pub fn fingerprint(subject: Subject) -> u64 {
     let mut bench = Bench::default();
-    let mut rng = explore::rng(0, 0);
+    let (subjects, fixed) = ([subject], Fixed::needed(subject));
+    let mut search = Search::new(&subjects, None, fixed, explore::rng(0, 0));
     let mut text = format!("{} {}\n", env!("CARGO_PKG_VERSION"), subject.name());
-    for sample in 0..SAMPLES {
-        let strategy = Strategy::ALL[sample % Strategy::ALL.len()];
-        let fixed = Fixed::needed(subject);
-        let (scenario, found, steps) =
-            explore::try_one(&mut bench, &[subject], strategy, sample, fixed, &mut rng);
+    for _ in 0..SAMPLES {
+        let (found, steps) = search.next(&mut bench);
         let rule = found.map(|found| (found.finding.rule.name, found.finding.step));
-        text += &format!("{scenario}{steps} {rule:?}\n");
+        text += &format!("{}{steps} {rule:?}\n", search.scenario());
     }
     hash(text.bytes())
 }
@@ -129,7 +135,7 @@ fn explore(trial: &Trial) -> (u64, f64, Option<(Scenario, Found)>) {
     /// Scenarios between two looks at the clock.
     const UNWATCHED: u64 = 32;
     let mut bench = Bench::default();
-    let mut rng = explore::rng(trial.seed.into(), 0);
+    let rng = explore::rng(trial.seed.into(), 0);
     let clock = Clock::start();
     let mut runs: u64 = 0;
     let after = |_| {
@@ -138,7 +144,8 @@ fn explore(trial: &Trial) -> (u64, f64, Option<(Scenario, Found)>) {
     };
     let (strategy, fixed) = (trial.engine.strategy(), Fixed::needed(trial.subject));
     let subjects = [trial.subject];
-    let found = explore::search(&mut bench, &subjects, strategy, fixed, &mut rng, after);
+    let search = Search::new(&subjects, strategy, fixed, rng);
+    let found = search.run(&mut bench, after);
     (runs, clock.seconds(), found)
 }
 

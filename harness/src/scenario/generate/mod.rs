@@ -14,7 +14,7 @@ use super::{MAX_STALE, Scenario};
 use fastrand::Rng;
 use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, OpSet};
-use shootdown_machine::{PAGE, PAGES, Switches, Va};
+use shootdown_machine::{BLOCK_PAGES, PAGE, PAGES, Switches, Va};
 
 /// A random scenario, of these kinds of operation.
 pub fn generate(rng: &mut Rng, ops: OpSet) -> Scenario {
@@ -28,6 +28,12 @@ pub fn generate(rng: &mut Rng, ops: OpSet) -> Scenario {
     };
     scenario.repair();
     scenario
+}
+
+/// Gives a scenario's programs another random schedule.
+pub fn reschedule(rng: &mut Rng, scenario: &mut Scenario, ops: OpSet) {
+    scenario.schedule = Swarm::like(rng, scenario, ops).schedule(rng);
+    scenario.repair();
 }
 
 /// Random programs for a machine, for a scheduler that decides as it goes.
@@ -137,7 +143,7 @@ impl Swarm {
     pub(super) fn new(rng: &mut Rng, machine: &Config, kinds: OpSet) -> Swarm {
         let swarm = Swarm::any(rng, machine, kinds);
         let many = kinds.len() > OpKind::BASIC.len() + 4;
-        if percent(rng, if many { 75 } else { 50 }) {
+        if percent(rng, if many { 80 } else { 50 }) {
             swarm.about_tables(rng)
         } else {
             swarm
@@ -160,13 +166,22 @@ impl Swarm {
         if self.kinds.has(OpKind::Switch) {
             ops[OpKind::Switch as usize] = any(rng, &[1, 5, 15]);
         }
-        // Where blocks are made and broken, it is about one.
-        let of_block = [OpKind::Split, OpKind::Collapse];
-        let first = match of_block.iter().any(|kind| ops[*kind as usize] > 0) {
+        let has = |kinds: &[OpKind]| kinds.iter().any(|kind| ops[*kind as usize] > 0);
+        // Tables move from where one begins.
+        let tables_move = has(&[OpKind::Move]) && percent(rng, 35);
+        let first = match has(&[OpKind::Split, OpKind::Collapse]) {
+            _ if tables_move => table(rng),
+            // Where blocks are made and broken, it is about one.
             true if percent(rng, 85) => page(rng, BLOCK),
             // A page by itself comes and goes with its table.
             _ if percent(rng, 25) => page(rng, 8..PAGES),
             _ => self.hot[0],
+        };
+        let to = match tables_move {
+            true => table(rng),
+            // Mostly where nothing is.
+            false if percent(rng, 60) => page(rng, 8..PAGES),
+            false => page(rng, 0..PAGES),
         };
         let near = first ^ any(rng, &[PAGE, 2 * PAGE]);
         Swarm {
@@ -176,8 +191,9 @@ impl Swarm {
                 2 => [first, first, near],
                 _ => [first, self.hot[1], near],
             },
+            to,
             ops,
-            most: any(rng, &[3, 4, 6]),
+            most: any(rng, &[2, 3, 4, 6]),
             tables: true,
             ..self
         }
@@ -268,7 +284,7 @@ impl Swarm {
 
     /// An address, mostly a hot one.
     pub(super) fn va(&self, rng: &mut Rng) -> Va {
-        if self.ops[OpKind::Move as usize] > 0 && percent(rng, 25) {
+        if self.ops[OpKind::Move as usize] > 0 && percent(rng, 35) {
             self.to
         } else if percent(rng, 88) {
             any(rng, &self.hot)
@@ -293,6 +309,12 @@ const BLOCK: core::ops::Range<usize> = 4..8;
 /// The pages that every space begins with.
 const MAPPED: core::ops::Range<usize> = 0..2;
 
+/// Where a table begins.
+fn table(rng: &mut Rng) -> Va {
+    let at = rng.usize(..PAGES / BLOCK_PAGES) * BLOCK_PAGES;
+    page(rng, at..at + 1)
+}
+
 fn page(rng: &mut Rng, of: core::ops::Range<usize>) -> Va {
     rng.usize(of) as Va * PAGE
 }
@@ -314,7 +336,8 @@ fn hot(rng: &mut Rng) -> [Va; 3] {
 }
 
 pub(super) fn access(rng: &mut Rng) -> Access {
-    if rng.bool() {
+    // What is lost of a mapping, writes show best.
+    if percent(rng, 60) {
         Access::Write
     } else {
         Access::Read

@@ -128,9 +128,11 @@ impl Swarm {
         })
     }
 
-    /// A switch to another space than the loaded one.
+    /// A switch, mostly to another space than the loaded one, rarely to another thread of that.
     fn switch(&self, rng: &mut Rng, loaded: Space) -> Op {
-        let by = if self.march || self.spaces < 3 {
+        let by = if percent(rng, 8) {
+            0
+        } else if self.march || self.spaces < 3 {
             1
         } else {
             rng.u8(1..self.spaces)

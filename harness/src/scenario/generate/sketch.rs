@@ -10,17 +10,21 @@ struct Tables {
     mapped: u16,
     /// A bit for each block: `BLOCK_PAGES` pages that one descriptor maps.
     blocks: u8,
+    /// A bit for each table, which may be empty.
+    tables: u8,
 }
 
 /// What every space begins with: two pages, and a block.
 const FIRST: Tables = Tables {
     mapped: 0b1111_0011,
     blocks: 0b10,
+    tables: 0b01,
 };
 
 const EMPTY: Tables = Tables {
     mapped: 0,
     blocks: 0,
+    tables: 0,
 };
 
 /// The pages of a block.
@@ -49,6 +53,10 @@ impl Tables {
 
     fn is_block(self, va: Va) -> bool {
         self.blocks >> block(va) & 1 != 0
+    }
+
+    fn has_table(self, va: Va) -> bool {
+        self.tables >> block(va) & 1 != 0
     }
 
     /// Mapped by a descriptor of its own.
@@ -94,7 +102,7 @@ impl Sketch {
         match op {
             // One that faults shows that nothing is left of a mapping.
             Op::Touch(..) | Op::SchedOut => self.loaded[cpu].is_some(),
-            Op::Switch(space) => self.loaded[cpu] != Some(space),
+            Op::Switch(_) => true,
             Op::Exit(space) => !self.loaded.contains(&Some(space)),
             Op::Map(space, va) => !self.of(space).maps(va),
             Op::Protect(space, va, _) | Op::Age(space, va) | Op::Gup(space, va) => {
@@ -108,12 +116,13 @@ impl Sketch {
             | Op::Hint(space, va) => self.of(space).has_page(va),
             Op::Split(space, va) => self.of(space).is_block(va),
             Op::Collapse(space, va) => {
-                !self.of(space).is_block(va) && self.of(space).table(va) == WHOLE
+                self.of(space).has_table(va) && matches!(self.of(space).table(va), 0 | WHOLE)
             }
             Op::Move(space, from, to) => {
                 let tables = self.of(space);
                 if moves_table(from, to) {
-                    tables.table(from) != 0 && tables.table(to) == 0
+                    (tables.has_table(from) || tables.is_block(from))
+                        && !(tables.has_table(to) || tables.is_block(to))
                 } else {
                     tables.has_page(from) && !tables.maps(to)
                 }
@@ -169,22 +178,36 @@ impl Sketch {
         let Some(space) = op.space() else { return };
         let tables = &mut self.spaces[space.0 as usize];
         match op {
-            Op::Map(_, va) => tables.mapped |= bit(va),
+            Op::Map(_, va) => {
+                tables.mapped |= bit(va);
+                tables.tables |= 1 << block(va);
+            }
             Op::Unmap(_, va) | Op::Reclaim(_, va) | Op::Zap(_, va) => tables.mapped &= !bit(va),
-            Op::Split(_, va) => tables.blocks &= !(1 << block(va)),
-            Op::Collapse(_, va) => tables.blocks |= 1 << block(va),
+            Op::Split(_, va) => {
+                tables.blocks &= !(1 << block(va));
+                tables.tables |= 1 << block(va);
+            }
+            Op::Collapse(_, va) => {
+                tables.tables &= !(1 << block(va));
+                if tables.table(va) == WHOLE {
+                    tables.blocks |= 1 << block(va);
+                }
+            }
             Op::Move(_, from, to) if moves_table(from, to) => {
                 let (old, new) = (block(from), block(to));
                 let pages = tables.table(from);
                 tables.mapped &= !(WHOLE << (old * BLOCK_PAGES));
                 tables.mapped |= pages << (new * BLOCK_PAGES);
-                let was_block = tables.blocks >> old & 1;
-                tables.blocks &= !(1 << old);
-                tables.blocks |= was_block << new;
+                for bits in [&mut tables.blocks, &mut tables.tables] {
+                    let was = *bits >> old & 1;
+                    *bits &= !(1 << old);
+                    *bits |= was << new;
+                }
             }
             Op::Move(_, from, to) => {
                 tables.mapped &= !bit(from);
                 tables.mapped |= bit(to);
+                tables.tables |= 1 << block(to);
             }
             _ => {}
         }

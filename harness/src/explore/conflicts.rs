@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which steps of some programs race, as their runs show.
+
+use fastrand::Rng;
+use shootdown_machine::Act;
+
+/// CPUs that use one word, a bit for each.
+#[derive(Clone, Copy, Default)]
+struct Users {
+    readers: u8,
+    writers: u8,
+}
+
+/// A run of one CPU: its steps, `None` where an operation begins.
+type Run = Vec<Option<Act>>;
+
+/// What the CPUs have been seen to do in the runs of some programs.
+#[derive(Clone, Default)]
+pub struct Conflicts {
+    /// By word.
+    users: Vec<Users>,
+    /// The last run, by CPU.
+    last: [Run; 4],
+    /// The longest run of each CPU. A shorter one has no place in it for what the CPU does when
+    /// there is more to do.
+    longest: [Run; 4],
+}
+
+/// What a step is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    Word(u32),
+    /// What TLBs hold.
+    Tlbs,
+    Other,
+}
+
+impl About {
+    fn of(act: Option<Act>) -> About {
+        match act {
+            Some(
+                Act::Load(word, _)
+                | Act::Store(word, ..)
+                | Act::Rmw(word, ..)
+                | Act::Lock(word)
+                | Act::ReadLock(word),
+            ) => About::Word(word),
+            Some(Act::Access(..) | Act::Tlbi(_)) => About::Tlbs,
+            _ => About::Other,
+        }
+    }
+}
+
+impl Conflicts {
+    /// Forgets everything, for other programs.
+    pub fn clear(&mut self) {
+        self.users.clear();
+        for run in self.last.iter_mut().chain(&mut self.longest) {
+            run.clear();
+        }
+    }
+
+    /// A run begins.
+    pub(super) fn begin(&mut self) {
+        for (last, longest) in self.last.iter_mut().zip(&mut self.longest) {
+            if last.len() > longest.len() {
+                core::mem::swap(last, longest);
+            }
+            last.clear();
+        }
+    }
+
+    /// A CPU is about to do this.
+    pub(super) fn saw(&mut self, cpu: u8, act: Option<Act>) {
+        self.last[cpu as usize].push(act);
+        let About::Word(word) = About::of(act) else {
+            return;
+        };
+        let word = word as usize;
+        if self.users.len() <= word {
+            self.users.resize(word + 1, Users::default());
+        }
+        let users = &mut self.users[word];
+        if !matches!(act, Some(Act::Store(..))) {
+            users.readers |= 1 << cpu;
+        }
+        if !matches!(act, Some(Act::Load(..) | Act::ReadLock(_))) {
+            users.writers |= 1 << cpu;
+        }
+    }
+
+    /// Whether it may matter what others do before this step of a CPU.
+    pub(super) fn races(&self, cpu: u8, act: Option<Act>) -> bool {
+        let Some(act) = act else {
+            return true; // between two operations
+        };
+        let users = |word: u32| self.users.get(word as usize).copied().unwrap_or_default();
+        let others = |users: u8| users & !(1 << cpu) != 0;
+        match act {
+            Act::Load(word, _) | Act::ReadLock(word) => others(users(word).writers),
+            Act::Store(word, ..) | Act::Rmw(word, ..) | Act::Lock(word) => {
+                others(users(word).readers | users(word).writers)
+            }
+            Act::Unlock(_)
+            | Act::ReadUnlock(_)
+            | Act::AwaitChange(_)
+            | Act::IrqOff
+            | Act::IrqOn
+            | Act::Fence(_)
+            | Act::Isb
+            | Act::EnterGuest
+            | Act::ExitGuest => false,
+            // TLBIs, barriers, accesses, frames: others may see these without a word.
+            _ => true,
+        }
+    }
+
+    /// What the steps of a CPU that race are about, in their order.
+    fn about(&self, cpu: u8) -> Vec<About> {
+        let run = self.longest[cpu as usize].iter();
+        let races = run.filter(|act| self.races(cpu, **act));
+        races.map(|act| About::of(*act)).collect()
+    }
+
+    /// A step of a CPU that races, by its number among those. What is done once is as likely as
+    /// what is done all the time.
+    pub(super) fn any(&self, rng: &mut Rng, cpu: u8) -> Option<usize> {
+        let about = self.about(cpu);
+        if rng.bool() {
+            return rng.choice(0..about.len());
+        }
+        let thing = rng.choice(things(&about))?;
+        rng.choice(of(&about, thing))
+    }
+
+    /// Two CPUs, and for each a step that races right before or after what it does to one thing.
+    pub(super) fn pair(&self, rng: &mut Rng) -> Option<[(u8, usize); 2]> {
+        let about: [_; 4] = core::array::from_fn(|cpu| self.about(cpu as u8));
+        let one = rng.choice(
+            (0..4)
+                .filter(|cpu| !about[*cpu].is_empty())
+                .collect::<Vec<_>>(),
+        )?;
+        let about = &about;
+        let others = |thing| {
+            let has = move |other: &usize| *other != one && about[*other].contains(&thing);
+            (0..4).filter(has).map(move |other| (thing, other))
+        };
+        let shared = things(&about[one])
+            .into_iter()
+            .filter(|thing| *thing != About::Other);
+        let (thing, other) = rng.choice(shared.flat_map(others).collect::<Vec<_>>())?;
+        let mut step = |cpu: usize| {
+            Some((
+                cpu as u8,
+                rng.choice(of(&about[cpu], thing))? + rng.usize(..2),
+            ))
+        };
+        Some([step(one)?, step(other)?])
+    }
+}
+
+/// Each thing once.
+fn things(about: &[About]) -> Vec<About> {
+    let mut things = about.to_vec();
+    things.sort_unstable();
+    things.dedup();
+    things
+}
+
+/// The steps about this.
+fn of(about: &[About], thing: About) -> Vec<usize> {
+    (0..about.len())
+        .filter(|step| about[*step] == thing)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shootdown_machine::Order;
+
+    fn seen(acts: &[(u8, Act)]) -> Conflicts {
+        let mut conflicts = Conflicts::default();
+        for (cpu, act) in acts {
+            conflicts.saw(*cpu, Some(*act));
+        }
+        conflicts.begin();
+        conflicts
+    }
+
+    const STORE: Act = Act::Store(5, 1, Order::Relaxed);
+    const LOAD: Act = Act::Load(5, Order::Relaxed);
+
+    #[test]
+    fn two_that_only_read_do_not_race() {
+        let conflicts = seen(&[(0, LOAD), (1, LOAD)]);
+        assert!(!conflicts.races(0, Some(LOAD)));
+        // Until somebody writes.
+        assert!(conflicts.races(0, Some(STORE)));
+        let conflicts = seen(&[(0, LOAD), (1, STORE)]);
+        assert!(conflicts.races(0, Some(LOAD)));
+        assert!(conflicts.races(1, Some(STORE)));
+        assert!(!conflicts.races(1, Some(LOAD)), "its own store alone");
+    }
+
+    #[test]
+    fn a_step_is_counted_among_those_that_race() {
+        let own = Act::Store(6, 1, Order::Relaxed);
+        let conflicts = seen(&[(0, own), (0, own), (0, STORE), (1, LOAD)]);
+        let mut rng = Rng::with_seed(1);
+        for _ in 0..20 {
+            assert_eq!(conflicts.any(&mut rng, 0), Some(0));
+            assert_eq!(conflicts.any(&mut rng, 2), None);
+            let pair = conflicts.pair(&mut rng).unwrap();
+            let mut cpus = pair.map(|(cpu, _)| cpu);
+            cpus.sort_unstable();
+            assert_eq!(cpus, [0, 1]);
+            assert!(pair.iter().all(|(_, step)| *step < 2));
+        }
+    }
+
+    #[test]
+    fn a_pair_needs_a_thing_that_two_share() {
+        let other = Act::Store(7, 1, Order::Relaxed);
+        let dsb = Act::Dsb(shootdown_machine::Dsb::Ish);
+        let conflicts = seen(&[(0, STORE), (0, dsb), (1, other), (1, dsb)]);
+        assert!(conflicts.pair(&mut Rng::with_seed(1)).is_none());
+    }
+
+    #[test]
+    fn the_longest_run_is_kept() {
+        let mut conflicts = seen(&[(0, STORE), (0, STORE), (1, LOAD)]);
+        conflicts.saw(0, Some(STORE));
+        conflicts.begin();
+        assert_eq!(conflicts.about(0).len(), 2);
+        conflicts.clear();
+        assert_eq!(conflicts.about(0).len(), 0);
+    }
+}

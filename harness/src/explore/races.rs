@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Priorities that change at steps that race.
+
+use super::conflicts::Conflicts;
+use super::hardware::Hardware;
+use super::{PATIENCE, Scheduler, one_step};
+use crate::exec::Exec;
+use crate::scenario::{Scenario, Slot, any, stale};
+use fastrand::Rng;
+use shootdown_machine::Act;
+
+/// Where a CPU of a program that was never run is lowered, at most, in steps that race.
+const UNKNOWN: usize = 30;
+
+/// PCT, but each CPU has a few places of its own where its priority is lowered, and these are
+/// steps that race: an operation has a dozen of them, and not the hundred of all its steps.
+pub struct Races {
+    rng: Rng,
+    hardware: Hardware,
+    conflicts: Conflicts,
+    /// CPUs, highest priority first.
+    order: Vec<u8>,
+    /// By CPU: where it is lowered, by the number of the step among those that race.
+    lowered: [Vec<usize>; 4],
+    /// By CPU: steps that race so far.
+    races: [usize; 4],
+    /// CPUs whose next step is counted in `races`.
+    counted: [bool; 4],
+    /// Probability that a load that races reads an older value.
+    lag: f64,
+    /// The CPU that ran last, and its steps in a row.
+    run: (u8, u32),
+}
+
+impl Races {
+    /// Priorities and changes drawn at random, among what earlier runs of the programs show.
+    pub fn new(rng: &mut Rng, scenario: &Scenario, conflicts: &Conflicts) -> Races {
+        let cpus = scenario.machine.cpus;
+        let mut order: Vec<u8> = (0..cpus).collect();
+        rng.shuffle(&mut order);
+        let mut lowered = [const { Vec::new() }; 4];
+        let pair = if rng.u8(..3) == 0 {
+            conflicts.pair(rng)
+        } else {
+            None
+        };
+        for (cpu, step) in pair.into_iter().flatten() {
+            lowered[cpu as usize].push(step);
+        }
+        for cpu in 0..cpus {
+            // With a pair, more is mostly in its way.
+            if pair.is_some() && rng.u8(..3) > 0 {
+                continue;
+            }
+            for _ in 0..any(rng, &[0, 0, 1, 1, 1, 1, 2, 2, 3]) {
+                let step = conflicts.any(rng, cpu);
+                lowered[cpu as usize].push(step.unwrap_or_else(|| rng.usize(..UNKNOWN)));
+            }
+        }
+        let lag = if scenario.machine.memory.stale_reads() {
+            any(rng, &[0.0, 0.05, 0.2])
+        } else {
+            0.0
+        };
+        Races {
+            hardware: Hardware::new(rng, scenario),
+            rng: rng.fork(),
+            conflicts: conflicts.clone(),
+            order,
+            lowered,
+            races: [0; 4],
+            counted: [false; 4],
+            lag,
+            run: (0, 0),
+        }
+    }
+
+    /// Counts the next step of a CPU, if that races and was not counted yet.
+    fn comes_to_race(&mut self, exec: &dyn Exec, cpu: u8) -> bool {
+        let c = cpu as usize;
+        let act = exec.next(cpu).map(|next| next.act);
+        let race = !self.counted[c] && self.conflicts.races(cpu, act);
+        self.races[c] += usize::from(race);
+        self.counted[c] |= race;
+        race
+    }
+}
+
+impl Scheduler for Races {
+    fn next(&mut self, exec: &mut dyn Exec) -> Option<Slot> {
+        let act = self.hardware.act(exec);
+        if act.is_some() {
+            return act;
+        }
+        let place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
+        let cpu = self.order[place];
+        let c = cpu as usize;
+        let race = self.comes_to_race(exec, cpu);
+        if race && self.lowered[c].contains(&(self.races[c] - 1)) || self.run == (cpu, PATIENCE) {
+            self.order.remove(place);
+            self.order.push(cpu);
+            self.run = (cpu, 0);
+            self.hardware.windows += 1;
+            return self.next(exec);
+        }
+        let loads = || matches!(exec.next(cpu)?.act, Act::Load(..)).then_some(());
+        if race && self.rng.f64() < self.lag && loads().is_some() {
+            let by = stale(&mut self.rng);
+            return Some(Slot::Stale { cpu, by });
+        }
+        self.counted[c] = false;
+        self.run = (cpu, if self.run.0 == cpu { self.run.1 + 1 } else { 1 });
+        Some(one_step(cpu))
+    }
+}
