@@ -99,7 +99,8 @@ pub enum Act {
     ReadLock(Word),
     /// Giving it back.
     ReadUnlock(Word),
-    /// Waits until descriptors have changed more often than that.
+    /// Waits until descriptors have changed more often than that, or the CPU has read one that
+    /// was older: what a loop that looks again and again comes to, without its steps.
     AwaitChange(u32),
     /// Masks interrupts.
     IrqOff,

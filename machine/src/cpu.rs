@@ -269,9 +269,10 @@ impl<'m> Cpu<'m> {
         others.any(|(_, c)| c.phase == phase)
     }
 
-    /// How often descriptors have changed.
+    /// How often descriptors have changed, or were read as they no longer are by this CPU: what
+    /// [`Cpu::await_change`] waits for to grow.
     pub fn changes(self) -> u32 {
-        self.machine.state.borrow().pte_changes
+        self.machine.state.borrow().changes_for(self.id)
     }
 
     /// The reference count of the frame of a table (`page_count`). What lies outside of the

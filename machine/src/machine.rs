@@ -77,6 +77,8 @@ pub struct CpuState {
     pub walk: Option<Walk>,
     /// What it has seen of memory, and its stores that others have not.
     pub views: Views,
+    /// How often a load of its program gave an older value than memory has.
+    pub(crate) old_values: u32,
     /// The walk of the access that is being made.
     pub(crate) demand: Option<Walk>,
     pub(crate) inbox: Vec<Pending>,
@@ -557,11 +559,18 @@ impl State {
                 Act::ReadLock(word) => {
                     self.mem.get(word) & 0xff != 0 && !self.is_sabotaged(a, self.step + 1)
                 }
-                Act::AwaitChange(since) => self.pte_changes == since,
+                Act::AwaitChange(since) => self.changes_for(cpu) == since,
                 Act::WaitIpi => c.unacked != 0,
                 _ => false,
             },
         }
+    }
+
+    /// How often a CPU that looks at descriptors once more may find something else: they have
+    /// changed, or what it read was old. A loop that looks again and again sees the newest value
+    /// at last: every store becomes visible in finite time (Arm ARM, B2.3).
+    pub(crate) fn changes_for(&self, cpu: u8) -> u32 {
+        self.pte_changes + self.cpus[cpu as usize].old_values
     }
 
     /// Whether what was announced is to be ignored as the step of this number.

@@ -54,8 +54,11 @@ impl State {
             let newest = values.next().unwrap_or((now, 0));
             values.last().unwrap_or(newest)
         };
-        if self.tracing && time < self.history.time_of(word) && !forwarded {
-            self.events.push(Event::Stale { cpu, word, value });
+        if time < self.history.time_of(word) && !forwarded {
+            self.cpus[cpu as usize].old_values += 1;
+            if self.tracing {
+                self.events.push(Event::Stale { cpu, word, value });
+            }
         }
         let views = &mut self.cpus[cpu as usize].views;
         views.observe(word, time);

@@ -149,6 +149,32 @@ fn a_cpu_waits_for_a_descriptor_to_change() {
     assert_eq!(blocked(&rig, &[0]), []);
 }
 
+/// What was waited for came before, and was not seen: looking again will show it. A CPU that has
+/// seen the newest value waits for a change, as before.
+#[test]
+fn a_cpu_does_not_wait_for_what_it_read_too_late() {
+    for (by, waits) in [(1, false), (0, true)] {
+        let rig = Rig::new(Config {
+            memory: Memory::Arm,
+            ..private()
+        });
+        let (cpu, other, pte) = (rig.cpu(0), rig.cpu(1), rig.pte(A, 0x1000));
+        rig.run(async {
+            other.pte_write(pte, Desc::BUSY).await;
+            other.smp_mb().await;
+            other.pte_write(pte, Desc::INVALID).await;
+            other.smp_mb().await;
+        });
+        let seen = cpu.changes();
+        rig.hardware(|s| s.stale(0, by));
+        let read = rig.run(cpu.pte_read(pte));
+        assert_eq!(read, if by > 0 { Desc::BUSY } else { Desc::INVALID });
+        let mut waiting = pin!(cpu.await_change(seen));
+        assert_eq!(poll(waiting.as_mut(), 1), None, "announced");
+        assert_eq!(!blocked(&rig, &[0]).is_empty(), waits);
+    }
+}
+
 #[test]
 fn a_frame_that_can_hold_a_table_has_a_count_that_is_no_descriptor() {
     let rig = Rig::new(private());

@@ -136,6 +136,9 @@ pub(super) struct Swarm {
     /// Whether programs are about few tables and not about tags: short ones, whose operations,
     /// of few kinds, mostly have something to do.
     tables: bool,
+    /// Whether these are one or two operations for each CPU, between users that touch what the
+    /// operations are about.
+    users: bool,
 }
 
 impl Swarm {
@@ -160,10 +163,13 @@ impl Swarm {
         for kind in others.iter().take(any(rng, &[1, 2, 2, 2, 3, 3, 4])) {
             ops[**kind as usize] = rng.u32(10..=60);
         }
+        let users =
+            percent(rng, 50) && self.kinds.has(OpKind::Switch) && self.kinds.has(OpKind::Touch);
         if self.kinds.has(OpKind::Touch) {
-            ops[OpKind::Touch as usize] = any(rng, &[10, 30, 60]);
+            ops[OpKind::Touch as usize] =
+                any(rng, if users { &[3, 10, 20] } else { &[10, 30, 60] });
         }
-        if self.kinds.has(OpKind::Switch) {
+        if self.kinds.has(OpKind::Switch) && !users {
             ops[OpKind::Switch as usize] = any(rng, &[1, 5, 15]);
         }
         let has = |kinds: &[OpKind]| kinds.iter().any(|kind| ops[*kind as usize] > 0);
@@ -184,10 +190,19 @@ impl Swarm {
             false => page(rng, 0..PAGES),
         };
         let near = first ^ any(rng, &[PAGE, 2 * PAGE]);
+        let spaces = any(
+            rng,
+            if users {
+                &[1, 1, 1, 1, 2]
+            } else {
+                &[1, 1, 1, 2, 2]
+            },
+        );
         Swarm {
-            spaces: self.spaces.min(any(rng, &[1, 1, 1, 2, 2])),
+            spaces: self.spaces.min(spaces),
             hot: match rng.u32(..4) {
                 0 | 1 => [first; 3],
+                _ if users && percent(rng, 60) => [first; 3],
                 2 => [first, first, near],
                 _ => [first, self.hot[1], near],
             },
@@ -195,6 +210,7 @@ impl Swarm {
             ops,
             most: any(rng, &[2, 3, 4, 6]),
             tables: true,
+            users,
             ..self
         }
     }
@@ -264,6 +280,7 @@ impl Swarm {
             march: percent(rng, 30),
             rounds: percent(rng, 40),
             tables: false,
+            users: false,
         }
     }
 

@@ -2,7 +2,7 @@
 //! Random programs.
 
 use super::sketch::Sketch;
-use super::{BLOCK, Swarm, access, page, percent, weighted};
+use super::{BLOCK, Swarm, access, any, page, percent, weighted};
 use crate::scenario::MAX_OPS;
 use fastrand::Rng;
 use shootdown_machine::{Op, OpKind, Operands, PAGES, Prot, Space, Va};
@@ -18,21 +18,46 @@ impl Swarm {
     /// Short programs whose operations mostly find something to do: what one needs is done
     /// before, by the same CPU or by another.
     fn together(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
+        let cpus = usize::from(self.cpus);
         let mut sketch = Sketch::new(self.spaces, self.cpus);
-        let mut programs = vec![Vec::with_capacity(MAX_OPS); self.cpus.into()];
-        let mut left: Vec<_> = programs.iter().map(|_| rng.usize(1..=self.most)).collect();
-        let mut cpu = rng.usize(..programs.len());
+        let mut programs = vec![Vec::with_capacity(MAX_OPS); cpus];
+        let mut add = |sketch: &mut Sketch, cpu: usize, op| {
+            if programs[cpu].len() < MAX_OPS {
+                sketch.did(cpu, op);
+                programs[cpu].push(op);
+            }
+        };
+        if self.users {
+            let (space, certain) = (Space(rng.u8(..self.spaces)), rng.usize(..cpus));
+            for cpu in 0..cpus {
+                if cpu != certain && percent(rng, 60) {
+                    continue;
+                }
+                add(&mut sketch, cpu, Op::Switch(space));
+                if percent(rng, 75) {
+                    add(&mut sketch, cpu, Op::Touch(self.va(rng), access(rng)));
+                }
+            }
+        }
+        let count = |rng: &mut Rng| match self.users {
+            true => any(rng, &[0, 1, 1, 1, 1, 2, 2]),
+            false => rng.usize(1..=self.most),
+        };
+        let mut left: Vec<_> = (0..cpus).map(|_| count(rng)).collect();
+        let mut cpu = rng.usize(..cpus);
         while left.iter().any(|left| *left > 0) {
             if left[cpu] == 0 || percent(rng, 40) {
-                cpu = (cpu + 1) % programs.len();
+                cpu = (cpu + 1) % cpus;
                 continue;
             }
             left[cpu] -= 1;
             for (cpu, op) in self.enabled(rng, &sketch, cpu) {
-                if programs[cpu].len() < MAX_OPS {
-                    sketch.did(cpu, op);
-                    programs[cpu].push(op);
-                }
+                add(&mut sketch, cpu, op);
+            }
+        }
+        for cpu in (0..cpus).filter(|_| self.users) {
+            if sketch.loaded(cpu).is_some() && percent(rng, 65) {
+                add(&mut sketch, cpu, Op::Touch(self.va(rng), access(rng)));
             }
         }
         programs
