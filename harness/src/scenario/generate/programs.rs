@@ -39,11 +39,13 @@ impl Swarm {
                 }
             }
         }
-        let count = |rng: &mut Rng| match self.users {
-            true => any(rng, &[0, 1, 1, 1, 1, 2, 2]),
+        let count = |cpu| match self.users {
+            // No program is empty.
+            true if sketch.loaded(cpu).is_some() => any(rng, &[0, 1, 1, 1, 1, 2, 2]),
+            true => any(rng, &[1, 1, 2]),
             false => rng.usize(1..=self.most),
         };
-        let mut left: Vec<_> = (0..cpus).map(|_| count(rng)).collect();
+        let mut left: Vec<_> = (0..cpus).map(count).collect();
         let mut cpu = rng.usize(..cpus);
         while left.iter().any(|left| *left > 0) {
             if left[cpu] == 0 || percent(rng, 40) {
