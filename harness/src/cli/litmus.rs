@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shootdown litmus`.
 
-use super::{Failure, input};
+use super::{Failure, input, parallel};
 use crate::litmus::{Judged, MAX_STATES, Row, run};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::miette;
@@ -10,8 +10,6 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 /// Arguments of `litmus`.
 #[derive(clap::Args)]
@@ -105,47 +103,27 @@ fn subjects(names: &[String]) -> Result<Vec<Subject>, Failure> {
 
 /// Explores on all cores; prints in the order of the jobs.
 fn run_all(args: &Args, jobs: &[Job<'_>], width: usize) -> Result<Vec<Row>, Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let (send, receive) = mpsc::channel();
     let bar = progress(jobs.len());
-    let mut done: Vec<Option<Result<Row, String>>> = jobs.iter().map(|_| None).collect();
-    let mut printed = 0;
     say(&bar, &head(width));
-    std::thread::scope(|scope| {
-        for _ in 0..args.jobs.unwrap_or(cores).clamp(1, jobs.len().max(1)) {
-            let (send, next) = (send.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((subject, ets)) = jobs.get(n) else {
-                        return;
-                    };
-                    let options = Options {
-                        ets: *ets,
-                        max_states: args.max_states,
-                    };
-                    let row = run(&subject.test, &options, subject.exceptions);
-                    if send.send((n, row)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(send);
-        for (n, row) in receive {
-            bar.inc(1);
-            done[n] = Some(row);
-            while let Some(Some(Ok(row))) = done.get(printed) {
-                say(&bar, &line(row, width, args.witness));
-                printed += 1;
-            }
-        }
+    let explore = |(subject, ets): &Job<'_>| {
+        let options = Options {
+            ets: *ets,
+            max_states: args.max_states,
+        };
+        run(&subject.test, &options, subject.exceptions)
+            .map_err(|e| miette!("{}: {e}", subject.test.name))
+    };
+    let threads = args.jobs.unwrap_or_else(parallel::cores).max(1);
+    let mut rows = Vec::with_capacity(jobs.len());
+    let told = parallel::in_order(jobs, threads, explore, |row: Result<Row, Failure>| {
+        let row = row?;
+        bar.inc(1);
+        say(&bar, &line(&row, width, args.witness));
+        rows.push(row);
+        Ok::<_, Failure>(())
     });
     bar.finish_and_clear();
-    let rows = done.into_iter().flatten().zip(jobs);
-    rows.map(|(row, (subject, _))| row.map_err(|e| miette!("{}: {e}", subject.test.name)))
-        .collect()
+    told.map(|()| rows)
 }
 
 /// A bar on a terminal; elsewhere the rows, which come one by one, are enough.

@@ -7,6 +7,7 @@ mod fuzz;
 mod input;
 mod list;
 mod litmus;
+mod parallel;
 mod replay;
 mod report;
 mod run;

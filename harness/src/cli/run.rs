@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shootdown run`: generic search without an instrumented build.
 
-use super::{Failure, input};
+use super::{Failure, input, parallel};
 use crate::check::{Found, Subject};
 use crate::exec::Bench;
 use crate::explore::{self, Search, Strategy};
@@ -54,8 +54,7 @@ struct Shared {
 /// Searches. Exit status 1 if a rule was broken.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let subjects = input::named(&args.variants)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = args.jobs.unwrap_or(cores).max(1);
+    let jobs = args.jobs.unwrap_or_else(parallel::cores).max(1);
     let shared = Shared::default();
     let start = Instant::now();
     std::thread::scope(|scope| {

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `shootdown sabotage`.
 
-use super::{Failure, input};
+use super::{Failure, input, parallel};
 use crate::check::Subject;
 use crate::exec::Bench;
 use crate::sabotage::{notice, sites};
 use crate::scenario::Scenario;
 use miette::miette;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 /// Arguments of `sabotage`.
 #[derive(clap::Args)]
@@ -39,25 +36,13 @@ pub fn sabotage(args: &Args) -> Result<ExitCode, Failure> {
     let corpus = crate::corpus::load(&root.join("corpus")).map_err(|e| miette!("{e}"))?;
     let corpus: Vec<_> = corpus.into_iter().map(|(_, s)| s).collect();
     let variants = input::named(&args.variants)?;
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let (to, from) = mpsc::channel();
-    let unexplained = std::thread::scope(|scope| {
-        for _ in 0..jobs.min(variants.len()) {
-            let (to, next, variants, corpus) = (to.clone(), &next, &variants, &corpus);
-            scope.spawn(move || {
-                let mut bench = Bench::default();
-                while let Some(by) = variants.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let told = one(&mut bench, *by, corpus, root, args);
-                    if to.send((by.name(), told)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(to);
-        show(&variants, from)
-    });
+    let mut unexplained = 0;
+    let tell = |by: &Subject| one(*by, &corpus, root, args);
+    parallel::in_order(&variants, parallel::cores(), tell, |told| {
+        print!("{}", told.text);
+        unexplained += told.unexplained;
+        Ok::<_, Failure>(())
+    })?;
     Ok(ExitCode::from(u8::from(unexplained > 0)))
 }
 
@@ -67,24 +52,9 @@ struct Told {
     unexplained: u32,
 }
 
-/// Prints what is said of the variants, in their order. How many sites have no reason.
-fn show(variants: &[Subject], from: mpsc::Receiver<(String, Told)>) -> u32 {
-    let mut waiting = BTreeMap::new();
-    let mut names = variants.iter().map(Subject::name).peekable();
-    let mut unexplained = 0;
-    for (name, told) in from {
-        waiting.insert(name, told);
-        while let Some(told) = names.peek().and_then(|name| waiting.remove(name)) {
-            names.next();
-            print!("{}", told.text);
-            unexplained += told.unexplained;
-        }
-    }
-    unexplained
-}
-
 /// Ignores each site of a variant in turn.
-fn one(bench: &mut Bench, by: Subject, corpus: &[Scenario], root: &Path, args: &Args) -> Told {
+fn one(by: Subject, corpus: &[Scenario], root: &Path, args: &Args) -> Told {
+    let bench = &mut Bench::default();
     let (runs, seed) = (args.runs, args.seed);
     let found = sites(bench, by, corpus, runs.min(2000), seed);
     let (mut noticed, mut unexplained) = (0, 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Schedules made while the run goes on, by what the CPUs can do next: random, sticky, PCT, turns.
-//! What a scheduler chose is recorded as slots, so that its finding is a scenario like any.
+//! Schedules made while the run goes on, by what the CPUs can do next: random, sticky, PCT, turns,
+//! races. What a scheduler chose is recorded as slots, so that its finding is a scenario like any.
 
 mod conflicts;
 mod hardware;

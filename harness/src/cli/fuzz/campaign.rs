@@ -124,7 +124,7 @@ fn names(subjects: &[Subject], by: &str) -> String {
 
 impl Campaign<'_> {
     fn go(&mut self, from: &Receiver<(usize, Said)>) -> Result<(), Failure> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = crate::cli::parallel::cores;
         for _ in 0..self.args.jobs.map_or_else(cores, usize::from) {
             self.jobs.push(None);
             self.start(self.jobs.len() - 1)?;

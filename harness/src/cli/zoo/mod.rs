@@ -7,15 +7,13 @@ mod store;
 mod table;
 mod trial;
 
-use super::{Failure, fuzz};
+use super::{Failure, fuzz, parallel};
 use crate::check::Subject;
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::miette;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
 use store::{Record, Store};
 use table::Table;
 use trial::{Engine, Trial};
@@ -175,37 +173,15 @@ fn run(args: &Args, left: &[Trial], all: usize, store: &mut Store) -> Result<(),
         target = Some(fuzz::build(&fuzz::root()?)?);
     }
     let folder = std::env::temp_dir().join(format!("shootdown-zoo-{}", std::process::id()));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = args.jobs.map_or(cores, usize::from).min(left.len());
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let (to, from) = mpsc::channel();
+    let jobs = args.jobs.map_or_else(parallel::cores, usize::from);
     let progress = Progress::new(all - left.len(), all);
-    let done = std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            let (to, next, stop) = (to.clone(), &next, &stop);
-            let (target, folder) = (target.as_deref(), &folder);
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(trial) = left.get(number) else {
-                        return;
-                    };
-                    let own = folder.join(number.to_string());
-                    if to.send(trial::run(trial, target, &own)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(to);
-        from.into_iter().try_for_each(|record| {
-            let kept = record.and_then(|record| {
-                progress.done(&record);
-                store.put(record)
-            });
-            stop.store(kept.is_err(), Ordering::Relaxed);
-            kept
-        })
+    let search = |number: usize, trial: &Trial| {
+        trial::run(trial, target.as_deref(), &folder.join(number.to_string()))
+    };
+    let done = parallel::each(left, jobs, search, |_, record| {
+        let record = record?;
+        progress.done(&record);
+        store.put(record)
     });
     progress.bar.finish_and_clear();
     let _ = std::fs::remove_dir_all(&folder); // harmless if it stays
