@@ -72,8 +72,8 @@ pub struct Running {
     pub disturbed: bool,
     /// What it has yet to make good before its operation returns.
     pub debts: Vec<Debt>,
-    /// The last leaf that its operation has made invalid, and not changed again since it was
-    /// made: where, and what it was.
+    /// The last leaf that its operation has made invalid, unless somebody has made it valid since:
+    /// where, and what it was.
     pub broke: Option<(u64, Desc)>,
 }
 
@@ -157,9 +157,18 @@ impl Facts {
 
     /// Forgets what was kept for the rules only.
     pub(crate) fn after(&mut self, event: &Event) {
-        if let Event::End { cpu, .. } = event {
-            self.cpus[*cpu as usize].debts.clear();
-            self.wrong = None;
+        match event {
+            Event::End { cpu, .. } => {
+                self.cpus[*cpu as usize].debts.clear();
+                self.wrong = None;
+            }
+            // It has been made since, by whomever, as it was or not: what comes after is not that
+            // break's other half.
+            Event::Pte { pa, new, .. } if new.valid() => {
+                let made = |running: &&mut Running| running.broke.is_some_and(|(at, _)| at == *pa);
+                self.cpus.iter_mut().filter(made).for_each(|r| r.broke = None);
+            }
+            _ => {}
         }
     }
 
@@ -227,12 +236,8 @@ impl Facts {
         let (before, after) = (state.decode(level, old), state.decode(level, new));
         let leaf = before.leaf().is_some();
         let same = before.pa() == after.pa() && leaf == after.leaf().is_some();
-        let broke = &mut self.cpus[cpu as usize].broke;
         if leaf && !new.valid() {
-            *broke = Some((pa, old));
-        } else if old.valid() && broke.is_some_and(|(at, _)| at == pa) {
-            // It has been made since; what changes now is not that break's other half.
-            *broke = None;
+            self.cpus[cpu as usize].broke = Some((pa, old));
         }
         let writable = |d: Decoded| d.leaf().is_some_and(|leaf| leaf.writable);
         let restricted = writable(before) && !writable(after);
