@@ -166,7 +166,10 @@ impl Facts {
             // break's other half.
             Event::Pte { pa, new, .. } if new.valid() => {
                 let made = |running: &&mut Running| running.broke.is_some_and(|(at, _)| at == *pa);
-                self.cpus.iter_mut().filter(made).for_each(|r| r.broke = None);
+                self.cpus
+                    .iter_mut()
+                    .filter(made)
+                    .for_each(|r| r.broke = None);
             }
             _ => {}
         }

@@ -6,11 +6,10 @@ use std::fmt::Write as _;
 
 impl Table {
     /// The document. `command` makes it again.
-    pub fn markdown(&self, seeds: u32, seconds: u32, command: &str) -> String {
-        let plural = if seeds == 1 { "" } else { "s" };
+    pub fn markdown(&self, seeds: &str, seconds: u32, command: &str) -> String {
         let mut out = format!(
             "# The zoo\n\n\
-             How long it takes to find each defect: {seeds} seed{plural} each, from an empty corpus,\n\
+             How long it takes to find each defect: {seeds}, from an empty corpus,\n\
              without the committed one and without a hint about the bug, on one core of a\n\
              machine as developers have, for up to {seconds} s of its time a seed. Made by\n\n    \
              {command}\n\n\
@@ -27,7 +26,7 @@ impl Table {
             let name = engine.name();
             let _ = match number {
                 0 => write!(head, " {name} | runs | CPU s | worst |"),
-                _ => write!(head, " {name}, CPU s |"),
+                _ => write!(head, " {name}, CPU s, worst |"),
             };
             line += if number == 0 {
                 "---|---|---|---|"
@@ -58,7 +57,7 @@ fn columns(first: bool, cell: &Cell) -> String {
         let runs = number(cell.executions, 0);
         format!(" {rate} | {runs} | {cpu} | {} |", cell.most())
     } else {
-        format!(" {rate} {cpu} |")
+        format!(" {rate} {cpu}, {} |", cell.most())
     }
 }
 
@@ -68,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_document() {
-        let text = table(&results()).markdown(4, 60, "shootdown zoo canary");
+        let text = table(&results()).markdown("4 seeds each", 60, "shootdown zoo canary");
         insta::assert_snapshot!("zoo_markdown", text);
         assert!(text.lines().all(|l| l.starts_with('|') || l.len() < 100));
     }

@@ -27,13 +27,16 @@ pub struct Args {
     /// Searches for each defect by each engine: seeds 1 to N.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: u32,
+    /// Another number of seeds for one engine. May be given several times.
+    #[arg(long, value_name = "ENGINE=N", value_parser = |text: &str| of_engine(text, 1000))]
+    seeds_of: Vec<(Engine, u32)>,
     /// CPU seconds after which a search is given up.
     #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=300))]
     seconds: u32,
     /// Another limit for one engine. May be given several times.
-    #[arg(long = "limit", value_name = "ENGINE=SECONDS", value_parser = limit)]
+    #[arg(long = "limit", value_name = "ENGINE=N", value_parser = |text: &str| of_engine(text, 300))]
     limits: Vec<(Engine, u32)>,
-    /// How to search. May be given several times [default: fuzz, bursts, pct and random].
+    /// How to search. May be given several times [default: fuzz, run and random].
     #[arg(long = "engine", value_enum, value_name = "ENGINE")]
     engines: Vec<Engine>,
     /// Searches at a time, each on one core [default: one for each core].
@@ -56,21 +59,27 @@ pub struct Args {
     markdown: Option<PathBuf>,
 }
 
-/// An engine's own limit.
-fn limit(text: &str) -> Result<(Engine, u32), String> {
-    let (engine, seconds) = text.split_once('=').ok_or("expected ENGINE=SECONDS")?;
+/// A number of one engine's own, up to `most`.
+fn of_engine(text: &str, most: u32) -> Result<(Engine, u32), String> {
+    let (engine, number) = text.split_once('=').ok_or("expected ENGINE=N")?;
     let engine = <Engine as clap::ValueEnum>::from_str(engine, false)?;
-    match seconds.parse() {
-        Ok(seconds @ 1..=300) => Ok((engine, seconds)),
-        _ => Err("expected 1 to 300 seconds".into()),
+    match number.parse() {
+        Ok(number) if (1..=most).contains(&number) => Ok((engine, number)),
+        _ => Err(format!("expected 1 to {most}")),
     }
+}
+
+/// What holds for an engine: its own number, or else everybody's.
+fn own(numbers: &[(Engine, u32)], engine: Engine, else_: u32) -> u32 {
+    let own = numbers.iter().rev().find(|(of, _)| *of == engine);
+    own.map_or(else_, |(_, number)| *number)
 }
 
 /// Measures. Exit status 0 if each defect is found by one engine at least in nine of ten seeds.
 pub fn zoo(args: &Args) -> Result<ExitCode, Failure> {
     let subjects = subjects(&args.names)?;
     let engines = match &args.engines[..] {
-        [] => vec![Engine::Fuzz, Engine::Bursts, Engine::Pct, Engine::Random],
+        [] => vec![Engine::Fuzz, Engine::Run, Engine::Random],
         some => {
             let mut engines = some.to_vec();
             engines.sort();
@@ -97,7 +106,7 @@ pub fn zoo(args: &Args) -> Result<ExitCode, Failure> {
     write(&args.json, &|| table::json(&records))?;
     let command = command(args);
     write(&args.markdown, &|| {
-        table.markdown(args.seeds, args.seconds, &command)
+        table.markdown(&seeds(args), args.seconds, &command)
     })?;
     Ok(ExitCode::from(u8::from(!table.missed().is_empty())))
 }
@@ -137,23 +146,21 @@ fn subjects(names: &[String]) -> Result<Vec<Subject>, Failure> {
 /// Every search, seed by seed: what there is after the first round says something about each
 /// defect.
 fn trials(args: &Args, subjects: &[Subject], engines: &[Engine]) -> Vec<Trial> {
-    let seconds = |engine| {
-        let own = args.limits.iter().rev().find(|(of, _)| *of == engine);
-        own.map_or(args.seconds, |(_, seconds)| *seconds)
-    };
     let known: Vec<(Subject, u64)> = subjects
         .iter()
         .map(|by| (*by, trial::fingerprint(*by)))
         .collect();
     let mut trials = Vec::new();
-    for seed in 1..=args.seeds {
+    let seeds = |engine: &Engine| own(&args.seeds_of, *engine, args.seeds);
+    for seed in 1..=engines.iter().map(seeds).max().unwrap_or(0) {
         for &(subject, fingerprint) in &known {
-            trials.extend(engines.iter().map(|&engine| Trial {
+            let engines = engines.iter().filter(|engine| seed <= seeds(engine));
+            trials.extend(engines.map(|&engine| Trial {
                 subject,
                 fingerprint,
                 engine,
                 seed,
-                seconds: seconds(engine),
+                seconds: own(&args.limits, engine, args.seconds),
             }));
         }
     }
@@ -188,6 +195,19 @@ fn run(args: &Args, left: &[Trial], all: usize, store: &mut Store) -> Result<(),
     done
 }
 
+/// How many seeds there were, in words.
+fn seeds(args: &Args) -> String {
+    let plural = if args.seeds == 1 { "" } else { "s" };
+    let mut words = format!("{} seed{plural} each", args.seeds);
+    let others = args.seeds_of.iter();
+    let others = others.map(|(engine, seeds)| format!("{} {seeds}", engine.name()));
+    let others = others.collect::<Vec<_>>().join(", ");
+    if !others.is_empty() {
+        words += &format!(" ({others})");
+    }
+    words
+}
+
 /// What to type to have the same table again.
 fn command(args: &Args) -> String {
     let mut command = String::from("shootdown zoo");
@@ -198,8 +218,10 @@ fn command(args: &Args) -> String {
         command += &format!(" --engine {}", engine.name());
     }
     command += &format!(" --seeds {} --seconds {}", args.seeds, args.seconds);
-    for (engine, seconds) in &args.limits {
-        command += &format!(" --limit {}={seconds}", engine.name());
+    for (option, numbers) in [("seeds-of", &args.seeds_of), ("limit", &args.limits)] {
+        for (engine, number) in numbers {
+            command += &format!(" --{option} {}={number}", engine.name());
+        }
     }
     let file = args.markdown.as_deref().unwrap_or(Path::new("FILE"));
     command + &format!(" --markdown {}", file.display())

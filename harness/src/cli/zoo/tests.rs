@@ -50,7 +50,8 @@ pub(super) fn record(trial: &Trial, found: Option<f64>) -> Record {
 
 #[test]
 fn the_first_seed_comes_first_for_all() {
-    let args = args("canary arm64-asid/B-1 --seeds 2 --seconds 9 --limit pct=5").unwrap();
+    let args =
+        args("canary arm64-asid/B-1 --seeds 2 --seeds-of pct=1 --seconds 9 --limit pct=5").unwrap();
     let subjects = subjects(&args.names).unwrap();
     let trials = trials(&args, &subjects, &[Engine::Fuzz, Engine::Pct]);
     let said = |t: &Trial| (t.seed, t.subject.name(), t.engine.name(), t.seconds);
@@ -64,9 +65,7 @@ fn the_first_seed_comes_first_for_all() {
             of(1, "arm64-asid/B-1", "fuzz", 9),
             of(1, "arm64-asid/B-1", "pct", 5),
             of(2, "canary", "fuzz", 9),
-            of(2, "canary", "pct", 5),
             of(2, "arm64-asid/B-1", "fuzz", 9),
-            of(2, "arm64-asid/B-1", "pct", 5),
         ]
     );
 }
@@ -117,12 +116,15 @@ fn names_are_defects_variants_or_all() {
 
 #[test]
 fn limits_and_the_command_for_the_same_again() {
-    let args = args("canary --seeds 3 --limit random=20 --engine fuzz --markdown m.md").unwrap();
+    let args =
+        args("canary --seeds 3 --limit random=20 --seeds-of fuzz=4 --engine fuzz --markdown m.md")
+            .unwrap();
     assert_eq!(
         command(&args),
-        "shootdown zoo canary --engine fuzz --seeds 3 --seconds 60 --limit random=20 \
-         --markdown m.md"
+        "shootdown zoo canary --engine fuzz --seeds 3 --seconds 60 --seeds-of fuzz=4 \
+         --limit random=20 --markdown m.md"
     );
+    assert_eq!(super::seeds(&args), "3 seeds each (fuzz 4)");
     for bad in ["pct", "none=3", "pct=0", "pct=301", "pct=x"] {
         assert!(
             super::tests::args(&format!("--limit {bad}")).is_err(),
