@@ -108,3 +108,17 @@ fn a_refusal_has_a_reason() {
     assert!(said.contains("naive passes"), "{said}");
     assert!(said.contains("deadlock to be"), "{said}");
 }
+
+/// An idle CPU makes every loop over CPUs longer, so that counted turns end elsewhere without it.
+#[test]
+fn an_idle_cpu_goes() {
+    let text = b"scenario 1\n\
+        variants kvm-nested/overtaken\n\
+        machine cpus=3 spaces=1 tags=5 memory=sc domain=private bbm=2 levels=2\n\
+        cpu0: unmap A 0x0\n\
+        cpu1: switch A; touch 0x0\n\
+        schedule: cpu1 until done #1, cpu1 until mmu_lock #1\n";
+    let scenario = parse(text).unwrap();
+    let less = minimize(&mut Bench::default(), &scenario).unwrap().unwrap();
+    assert_eq!(less.scenario.machine.cpus, 2, "{}", less.scenario);
+}
