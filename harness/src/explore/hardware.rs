@@ -39,6 +39,16 @@ fn some_va(rng: &mut Rng, scenario: &Scenario) -> Option<Va> {
     vas().nth(rng.usize(..vas().count().max(1)))
 }
 
+/// A walk under what the CPU has loaded.
+fn walk(cpu: u8, va: Va, steps: Option<u8>) -> Slot {
+    Slot::Walk {
+        cpu,
+        va,
+        old: false,
+        steps,
+    }
+}
+
 impl Hardware {
     pub fn new(rng: &mut Rng, scenario: &Scenario) -> Hardware {
         let machine = &scenario.machine;
@@ -110,24 +120,12 @@ impl Hardware {
             let (cpu, va) = (self.rng.u8(..self.cpus), self.hot[self.rng.usize(..2)]);
             // One that stops on its way goes on after the next of these.
             let steps = any(&mut self.rng, &[None, None, Some(2)]);
-            let old = false;
-            return Some(Slot::Walk {
-                cpu,
-                va,
-                old,
-                steps,
-            });
+            return Some(walk(cpu, va, steps));
         }
         if let Some((cpu, va)) = self.accesses(exec)
             && self.rng.f64() < self.eager
         {
-            let (old, steps) = (false, None);
-            return Some(Slot::Walk {
-                cpu,
-                va,
-                old,
-                steps,
-            });
+            return Some(walk(cpu, va, None));
         }
         if self.rng.f64() >= self.rate {
             return None;
@@ -170,18 +168,8 @@ impl Hardware {
                 old: true,
                 steps: None,
             },
-            9..12 => Slot::Walk {
-                cpu,
-                va,
-                old: false,
-                steps: Some(self.rng.u8(1..4)),
-            },
-            _ => Slot::Walk {
-                cpu,
-                va,
-                old: false,
-                steps: None,
-            },
+            9..12 => walk(cpu, va, Some(self.rng.u8(1..4))),
+            _ => walk(cpu, va, None),
         })
     }
 }
