@@ -112,7 +112,7 @@ pub const NESTED_HINT: Defect = Defect {
     name: "B-30-hint",
     about: "the forced flush of a nested gather forgets what was cleared and freed",
     source: "7a30df49f63a \"mm: mmu_gather: remove __tlb_reset_range() for force flush\"",
-    breaks: &[STALE, FREED],
+    breaks: &[STALE, FREED, &["ttl-mismatch"]],
     needs: &[],
 };
 

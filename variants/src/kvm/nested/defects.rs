@@ -43,7 +43,7 @@ defects! { Deviations:
     one_mmu ONE_MMU "one-mmu"
         "a guest's TLBI empties the first shadow stage 2 of its VMID, and no other"
         "derived; kvm_s2_mmu_iterate_by_vmid and the comment above it"
-        &[LEFT_BEHIND];
+        &[LEFT_BEHIND, &["no-leaked-table"]];
     /// The guest's level says nothing of shadow leaves.
     range_ttl RANGE_TTL "range-ttl"
         "the level that a guest's range operation gives is passed on to the host's own TLBI"
