@@ -11,14 +11,47 @@ struct Users {
     writers: u8,
 }
 
+/// Who uses which word.
+#[derive(Clone, Default)]
+pub(super) struct Words {
+    users: Vec<Users>,
+}
+
+impl Words {
+    /// Whether it may matter what others do before this step of a CPU.
+    pub(super) fn race(&self, cpu: u8, act: Option<Act>) -> bool {
+        let Some(act) = act else {
+            return true; // between two operations
+        };
+        let users = |word: u32| self.users.get(word as usize).copied().unwrap_or_default();
+        let others = |users: u8| users & !(1 << cpu) != 0;
+        match act {
+            Act::Load(word, _) | Act::ReadLock(word) => others(users(word).writers),
+            Act::Store(word, ..) | Act::Rmw(word, ..) | Act::Lock(word) => {
+                others(users(word).readers | users(word).writers)
+            }
+            Act::Unlock(_)
+            | Act::ReadUnlock(_)
+            | Act::AwaitChange(_)
+            | Act::IrqOff
+            | Act::IrqOn
+            | Act::Fence(_)
+            | Act::Isb
+            | Act::EnterGuest
+            | Act::ExitGuest => false,
+            // TLBIs, barriers, accesses, frames: others may see these without a word.
+            _ => true,
+        }
+    }
+}
+
 /// A run of one CPU: its steps, `None` where an operation begins.
 type Run = Vec<Option<Act>>;
 
 /// What the CPUs have been seen to do in the runs of some programs.
 #[derive(Clone, Default)]
 pub struct Conflicts {
-    /// By word.
-    users: Vec<Users>,
+    pub(super) words: Words,
     /// The last run, by CPU.
     last: [Run; 4],
     /// The longest run of each CPU. A shorter one has no place in it for what the CPU does when
@@ -54,7 +87,7 @@ impl About {
 impl Conflicts {
     /// Forgets everything, for other programs.
     pub fn clear(&mut self) {
-        self.users.clear();
+        self.words.users.clear();
         for run in self.last.iter_mut().chain(&mut self.longest) {
             run.clear();
         }
@@ -76,11 +109,11 @@ impl Conflicts {
         let About::Word(word) = About::of(act) else {
             return;
         };
-        let word = word as usize;
-        if self.users.len() <= word {
-            self.users.resize(word + 1, Users::default());
+        let (word, all) = (word as usize, &mut self.words.users);
+        if all.len() <= word {
+            all.resize(word + 1, Users::default());
         }
-        let users = &mut self.users[word];
+        let users = &mut all[word];
         if !matches!(act, Some(Act::Store(..))) {
             users.readers |= 1 << cpu;
         }
@@ -89,36 +122,10 @@ impl Conflicts {
         }
     }
 
-    /// Whether it may matter what others do before this step of a CPU.
-    pub(super) fn races(&self, cpu: u8, act: Option<Act>) -> bool {
-        let Some(act) = act else {
-            return true; // between two operations
-        };
-        let users = |word: u32| self.users.get(word as usize).copied().unwrap_or_default();
-        let others = |users: u8| users & !(1 << cpu) != 0;
-        match act {
-            Act::Load(word, _) | Act::ReadLock(word) => others(users(word).writers),
-            Act::Store(word, ..) | Act::Rmw(word, ..) | Act::Lock(word) => {
-                others(users(word).readers | users(word).writers)
-            }
-            Act::Unlock(_)
-            | Act::ReadUnlock(_)
-            | Act::AwaitChange(_)
-            | Act::IrqOff
-            | Act::IrqOn
-            | Act::Fence(_)
-            | Act::Isb
-            | Act::EnterGuest
-            | Act::ExitGuest => false,
-            // TLBIs, barriers, accesses, frames: others may see these without a word.
-            _ => true,
-        }
-    }
-
     /// What the steps of a CPU that race are about, in their order.
     fn about(&self, cpu: u8) -> Vec<About> {
         let run = self.longest[cpu as usize].iter();
-        let races = run.filter(|act| self.races(cpu, **act));
+        let races = run.filter(|act| self.words.race(cpu, **act));
         races.map(|act| About::of(*act)).collect()
     }
 
@@ -195,13 +202,13 @@ mod tests {
     #[test]
     fn two_that_only_read_do_not_race() {
         let conflicts = seen(&[(0, LOAD), (1, LOAD)]);
-        assert!(!conflicts.races(0, Some(LOAD)));
+        assert!(!conflicts.words.race(0, Some(LOAD)));
         // Until somebody writes.
-        assert!(conflicts.races(0, Some(STORE)));
+        assert!(conflicts.words.race(0, Some(STORE)));
         let conflicts = seen(&[(0, LOAD), (1, STORE)]);
-        assert!(conflicts.races(0, Some(LOAD)));
-        assert!(conflicts.races(1, Some(STORE)));
-        assert!(!conflicts.races(1, Some(LOAD)), "its own store alone");
+        assert!(conflicts.words.race(0, Some(LOAD)));
+        assert!(conflicts.words.race(1, Some(STORE)));
+        assert!(!conflicts.words.race(1, Some(LOAD)), "its own store alone");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod conflicts;
 mod hardware;
 mod pct;
+mod priorities;
 mod races;
 mod random;
 mod record;
@@ -22,10 +23,7 @@ use crate::fixed::Fixed;
 use crate::scenario::{MAX_SLOTS, Scenario, Slot, Stop, generate, reschedule, weighted};
 use fastrand::Rng;
 use record::Record;
-
-/// Steps in a row after which a CPU is taken to spin, waiting for another. A fault that comes back
-/// for ever is taken for one after some 200.
-const PATIENCE: u32 = 400;
+use shootdown_machine::OpSet;
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -98,6 +96,8 @@ const WEIGHTS: [u32; Strategy::ALL.len()] = [1, 3, 4, 2, 12, 2];
 /// Scenario after scenario, by one strategy or by all: programs, and several schedules for each.
 pub struct Search<'a> {
     subjects: &'a [Subject],
+    /// The kinds of operation that they have.
+    ops: OpSet,
     strategy: Option<Strategy>,
     fixed: Fixed,
     rng: Rng,
@@ -118,6 +118,7 @@ impl<'a> Search<'a> {
         rng: Rng,
     ) -> Search<'a> {
         Search {
+            ops: Subject::ops(subjects),
             subjects,
             strategy,
             fixed,
@@ -134,16 +135,15 @@ impl<'a> Search<'a> {
         let (program, schedule_number) = (self.tried / SCHEDULES, self.tried % SCHEDULES);
         let by = self.subjects[program % self.subjects.len()];
         self.tried += 1;
-        let ops = Subject::ops(self.subjects);
         if schedule_number == 0 {
-            self.scenario = generate(&mut self.rng, ops);
+            self.scenario = generate(&mut self.rng, self.ops);
             self.fixed.apply(&mut self.scenario);
             self.conflicts.clear();
         }
         let any = |rng: &mut Rng| Strategy::ALL[weighted(rng, &WEIGHTS)];
         let strategy = self.strategy.unwrap_or_else(|| any(&mut self.rng));
         if strategy == Strategy::Bursts && schedule_number > 0 {
-            reschedule(&mut self.rng, &mut self.scenario, ops);
+            reschedule(&mut self.rng, &mut self.scenario, self.ops);
         }
         let (scenario, rng) = (&mut self.scenario, &mut self.rng);
         let driven = schedule(bench, by, scenario, strategy, &mut self.conflicts, rng);

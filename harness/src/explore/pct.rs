@@ -2,7 +2,8 @@
 //! Probabilistic concurrency testing.
 
 use super::hardware::Hardware;
-use super::{PATIENCE, Scheduler, one_step};
+use super::priorities::Priorities;
+use super::{Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any};
 use fastrand::Rng;
@@ -36,12 +37,9 @@ enum Changes {
 pub struct Pct {
     rng: Rng,
     hardware: Hardware,
-    /// CPUs, highest priority first.
-    order: Vec<u8>,
+    priorities: Priorities,
     changes: Changes,
     step: u32,
-    /// The CPU that ran last, and its steps in a row.
-    run: (u8, u32),
     /// CPUs that stand at the place where a change has lowered them.
     lowered: [bool; 4],
 }
@@ -50,8 +48,7 @@ impl Pct {
     /// Priorities and changes drawn at random.
     pub fn new(rng: &mut Rng, scenario: &Scenario) -> Pct {
         let hardware = Hardware::new(rng, scenario);
-        let mut order: Vec<u8> = (0..scenario.machine.cpus).collect();
-        rng.shuffle(&mut order);
+        let priorities = Priorities::new(rng, scenario.machine.cpus);
         let changes = if rng.bool() {
             let ops = scenario.programs.iter().map(Vec::len).sum::<usize>().max(1);
             let length = any(rng, LENGTHS) * ops as u32;
@@ -68,10 +65,9 @@ impl Pct {
         Pct {
             rng: rng.fork(),
             hardware,
-            order,
+            priorities,
             changes,
             step: 0,
-            run: (0, 0),
             lowered: [false; 4],
         }
     }
@@ -109,21 +105,18 @@ impl Scheduler for Pct {
         if act.is_some() {
             return act;
         }
-        let place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
-        let cpu = self.order[place];
+        let cpu = self.priorities.first(exec)?;
         let change = self.changes(exec, cpu);
-        if change || self.run == (cpu, PATIENCE) {
-            self.order.remove(place);
-            self.order.push(cpu);
+        if change || self.priorities.spins(cpu) {
+            self.priorities.lower(cpu);
             self.lowered[cpu as usize] = true;
-            self.run = (cpu, 0);
             self.step += 1;
             self.hardware.windows += 1;
             return self.next(exec);
         }
         self.step += 1;
         self.lowered[cpu as usize] = false;
-        self.run = (cpu, if self.run.0 == cpu { self.run.1 + 1 } else { 1 });
+        self.priorities.ran(cpu);
         Some(one_step(cpu))
     }
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Priorities that change at steps that race.
 
-use super::conflicts::Conflicts;
+use super::conflicts::{Conflicts, Words};
 use super::hardware::Hardware;
-use super::{PATIENCE, Scheduler, one_step};
+use super::priorities::Priorities;
+use super::{Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any, stale};
 use fastrand::Rng;
-use shootdown_machine::Act;
+use shootdown_machine::{Act, Announced};
 
 /// Where a CPU of a program that was never run is lowered, at most, in steps that race.
 const UNKNOWN: usize = 30;
@@ -17,9 +18,9 @@ const UNKNOWN: usize = 30;
 pub struct Races {
     rng: Rng,
     hardware: Hardware,
-    conflicts: Conflicts,
-    /// CPUs, highest priority first.
-    order: Vec<u8>,
+    /// What is known before the run: a step that is counted as one that races stays one.
+    words: Words,
+    priorities: Priorities,
     /// By CPU: where it is lowered, by the number of the step among those that race.
     lowered: [Vec<usize>; 4],
     /// By CPU: steps that race so far.
@@ -28,16 +29,13 @@ pub struct Races {
     counted: [bool; 4],
     /// Probability that a load that races reads an older value.
     lag: f64,
-    /// The CPU that ran last, and its steps in a row.
-    run: (u8, u32),
 }
 
 impl Races {
     /// Priorities and changes drawn at random, among what earlier runs of the programs show.
     pub fn new(rng: &mut Rng, scenario: &Scenario, conflicts: &Conflicts) -> Races {
         let cpus = scenario.machine.cpus;
-        let mut order: Vec<u8> = (0..cpus).collect();
-        rng.shuffle(&mut order);
+        let priorities = Priorities::new(rng, cpus);
         let mut lowered = [const { Vec::new() }; 4];
         let pair = if rng.u8(..3) == 0 {
             conflicts.pair(rng)
@@ -65,13 +63,12 @@ impl Races {
         Races {
             hardware: Hardware::new(rng, scenario),
             rng: rng.fork(),
-            conflicts: conflicts.clone(),
-            order,
+            words: conflicts.words.clone(),
+            priorities,
             lowered,
             races: [0; 4],
             counted: [false; 4],
             lag,
-            run: (0, 0),
         }
     }
 
@@ -79,7 +76,7 @@ impl Races {
     fn comes_to_race(&mut self, exec: &dyn Exec, cpu: u8) -> bool {
         let c = cpu as usize;
         let act = exec.next(cpu).map(|next| next.act);
-        let race = !self.counted[c] && self.conflicts.races(cpu, act);
+        let race = !self.counted[c] && self.words.race(cpu, act);
         self.races[c] += usize::from(race);
         self.counted[c] |= race;
         race
@@ -92,24 +89,22 @@ impl Scheduler for Races {
         if act.is_some() {
             return act;
         }
-        let place = self.order.iter().position(|cpu| exec.ready(*cpu))?;
-        let cpu = self.order[place];
+        let cpu = self.priorities.first(exec)?;
         let c = cpu as usize;
         let race = self.comes_to_race(exec, cpu);
-        if race && self.lowered[c].contains(&(self.races[c] - 1)) || self.run == (cpu, PATIENCE) {
-            self.order.remove(place);
-            self.order.push(cpu);
-            self.run = (cpu, 0);
+        let change = race && self.lowered[c].contains(&(self.races[c] - 1));
+        if change || self.priorities.spins(cpu) {
+            self.priorities.lower(cpu);
             self.hardware.windows += 1;
             return self.next(exec);
         }
-        let loads = || matches!(exec.next(cpu)?.act, Act::Load(..)).then_some(());
-        if race && self.rng.f64() < self.lag && loads().is_some() {
+        let loads = |next: Announced| matches!(next.act, Act::Load(..));
+        if race && self.rng.f64() < self.lag && exec.next(cpu).is_some_and(loads) {
             let by = stale(&mut self.rng);
             return Some(Slot::Stale { cpu, by });
         }
         self.counted[c] = false;
-        self.run = (cpu, if self.run.0 == cpu { self.run.1 + 1 } else { 1 });
+        self.priorities.ran(cpu);
         Some(one_step(cpu))
     }
 }

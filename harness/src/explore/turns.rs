@@ -2,7 +2,8 @@
 //! Turns that end where a window may be.
 
 use super::hardware::Hardware;
-use super::{PATIENCE, Scheduler, one_step};
+use super::priorities::PATIENCE;
+use super::{Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any, weighted};
 use fastrand::Rng;

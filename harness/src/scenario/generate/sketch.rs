@@ -59,6 +59,11 @@ impl Tables {
         self.tables >> block(va) & 1 != 0
     }
 
+    /// Whether the last level but one has something there.
+    fn has_any(self, va: Va) -> bool {
+        self.has_table(va) || self.is_block(va)
+    }
+
     /// Mapped by a descriptor of its own.
     fn has_page(self, va: Va) -> bool {
         self.maps(va) && !self.is_block(va)
@@ -121,8 +126,7 @@ impl Sketch {
             Op::Move(space, from, to) => {
                 let tables = self.of(space);
                 if moves_table(from, to) {
-                    (tables.has_table(from) || tables.is_block(from))
-                        && !(tables.has_table(to) || tables.is_block(to))
+                    tables.has_any(from) && !tables.has_any(to)
                 } else {
                     tables.has_page(from) && !tables.maps(to)
                 }
