@@ -6,7 +6,7 @@ use crate::op::{BLOCK_PAGES, PAGE, Space};
 use crate::tlb::Life;
 
 /// Words set aside for kernel variables and locks.
-pub const VARS: usize = 224;
+pub const VARS: usize = 256;
 /// Descriptors in a table. Real ones have 512.
 pub const SLOTS: usize = 4;
 /// Descriptors of a contiguous group, aligned (Arm ARM, D8.7.1). Real ones have 16 to 128.

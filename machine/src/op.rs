@@ -68,8 +68,8 @@ pub enum Op {
     Hint(Space, Va),
     /// Forget that one page was accessed.
     Age(Space, Va),
-    /// Read one page as the kernel does for a device or a system call: by a walk in software,
-    /// without a lock.
+    /// Take a reference to one page as the kernel does for a device or a system call, by a walk in
+    /// software, without a lock; the CPU's next of these gives it back.
     Gup(Space, Va),
     /// Move one page (or, where both addresses begin a table, the table) to another address.
     Move(Space, Va, Va),

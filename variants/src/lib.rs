@@ -226,7 +226,7 @@ pub trait Variant: Sized + 'static {
     async fn age(&self, _cpu: Cpu<'_>, _space: Space, _va: Va) -> Done {
         Done::No
     }
-    /// Reads a page by a lockless walk in software.
+    /// Takes a reference to a page by a lockless walk in software, and gives the last one back.
     async fn gup(&self, _cpu: Cpu<'_>, _space: Space, _va: Va) -> Done {
         Done::No
     }

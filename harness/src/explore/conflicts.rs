@@ -140,6 +140,14 @@ impl Conflicts {
         rng.choice(of(&about, thing))
     }
 
+    /// Operations that a CPU does before the one of a step that races.
+    pub(super) fn operations_before(&self, cpu: u8, step: usize) -> usize {
+        let run = self.longest[cpu as usize].iter();
+        let races = run.filter(|act| self.words.race(cpu, **act));
+        let begun = races.take(step + 1).filter(|act| act.is_none()).count();
+        begun.saturating_sub(1)
+    }
+
     /// Two CPUs, and for each a step that races right before or after what it does to one thing.
     pub(super) fn pair(&self, rng: &mut Rng) -> Option<[(u8, usize); 2]> {
         let about: [_; 4] = core::array::from_fn(|cpu| self.about(cpu as u8));

@@ -6,6 +6,7 @@ mod conflicts;
 mod hardware;
 mod pct;
 mod priorities;
+mod prologue;
 mod races;
 mod random;
 mod record;

@@ -4,6 +4,7 @@
 use super::conflicts::{Conflicts, Words};
 use super::hardware::Hardware;
 use super::priorities::Priorities;
+use super::prologue::Prologue;
 use super::{Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any, stale};
@@ -27,6 +28,7 @@ pub struct Races {
     races: [usize; 4],
     /// CPUs whose next step is counted in `races`.
     counted: [bool; 4],
+    prologue: Prologue,
     /// Probability that a load that races reads an older value.
     lag: f64,
 }
@@ -37,7 +39,7 @@ impl Races {
         let cpus = scenario.machine.cpus;
         let priorities = Priorities::new(rng, cpus);
         let mut lowered = [const { Vec::new() }; 4];
-        let pair = if rng.u8(..3) == 0 {
+        let pair = if rng.bool() {
             conflicts.pair(rng)
         } else {
             None
@@ -55,6 +57,10 @@ impl Races {
                 lowered[cpu as usize].push(step.unwrap_or_else(|| rng.usize(..UNKNOWN)));
             }
         }
+        let prologue = match rng.u8(..4) > 0 {
+            true => prologue(rng, scenario, conflicts, &lowered),
+            false => Vec::new(),
+        };
         let lag = if scenario.machine.memory.stale_reads() {
             any(rng, &[0.0, 0.05, 0.2])
         } else {
@@ -68,8 +74,16 @@ impl Races {
             lowered,
             races: [0; 4],
             counted: [false; 4],
+            prologue: Prologue::new(rng, prologue),
             lag,
         }
+    }
+
+    /// Takes a step of a CPU.
+    fn step(&mut self, cpu: u8) -> Slot {
+        self.counted[cpu as usize] = false;
+        self.priorities.ran(cpu);
+        one_step(cpu)
     }
 
     /// Counts the next step of a CPU, if that races and was not counted yet.
@@ -83,11 +97,42 @@ impl Races {
     }
 }
 
+/// How many of its operations each CPU does before it races: mostly all before the first that is
+/// interrupted, for they are what this one needs.
+fn prologue(
+    rng: &mut Rng,
+    scenario: &Scenario,
+    conflicts: &Conflicts,
+    lowered: &[Vec<usize>; 4],
+) -> Vec<(u8, usize)> {
+    let mut before = |cpu: u8| {
+        let last = scenario.programs[cpu as usize].len().saturating_sub(1);
+        match lowered[cpu as usize].iter().min() {
+            Some(step) => conflicts.operations_before(cpu, *step).min(last),
+            None => match rng.u8(..3) {
+                0 => 0,
+                1 => last,
+                _ => rng.usize(..=last),
+            },
+        }
+    };
+    (0..scenario.machine.cpus)
+        .map(|cpu| (cpu, before(cpu)))
+        .collect()
+}
+
 impl Scheduler for Races {
     fn next(&mut self, exec: &mut dyn Exec) -> Option<Slot> {
         let act = self.hardware.act(exec);
         if act.is_some() {
             return act;
+        }
+        if let Some(cpu) = self.prologue.next(exec) {
+            self.comes_to_race(exec, cpu);
+            if self.priorities.spins(cpu) {
+                self.prologue.give_up();
+            }
+            return Some(self.step(cpu));
         }
         let cpu = self.priorities.first(exec)?;
         let c = cpu as usize;
@@ -103,8 +148,6 @@ impl Scheduler for Races {
             let by = stale(&mut self.rng);
             return Some(Slot::Stale { cpu, by });
         }
-        self.counted[c] = false;
-        self.priorities.ran(cpu);
-        Some(one_step(cpu))
+        Some(self.step(cpu))
     }
 }

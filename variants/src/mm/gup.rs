@@ -7,8 +7,11 @@ use shootdown_machine::arm64::{Desc, Stage};
 use shootdown_machine::{Cpu, Done, Event, PAGE, Space, Va, level_size, slot_pa};
 
 impl<A: Mmu> Mm<A> {
-    /// Interrupts are masked throughout the walk: what tables and IPIs wait for.
+    /// Interrupts are masked throughout the walk: what tables and IPIs wait for. Whoever asked on
+    /// this CPU works with the page until it asks for the next one, as direct I/O does: a
+    /// reference is held for any time.
     pub async fn gup(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Done {
+        self.put_page(cpu).await;
         if va == 0 {
             return Done::No; // pte_special; and the file's page is not pinned while it is written
         }
@@ -21,11 +24,18 @@ impl<A: Mmu> Mm<A> {
         let Some(pa) = page else {
             return Done::No;
         };
-        // Whoever asked works with the page, and gives it back.
-        // Unnoticed: no more than the time that this takes; references are counted atomically.
-        cpu.smp_mb().await;
-        cpu.free(pa).await;
+        self.pinned[usize::from(cpu.id())].write(cpu, pa).await;
         Done::Yes
+    }
+
+    /// Gives back what this CPU's user asked for last.
+    async fn put_page(&self, cpu: Cpu<'_>) {
+        let pinned = self.pinned[usize::from(cpu.id())];
+        let pa = pinned.read(cpu).await;
+        if pa != 0 {
+            pinned.write(cpu, 0).await;
+            cpu.free(pa).await;
+        }
     }
 
     async fn gup_pgd_range(&self, cpu: Cpu<'_>, mm: Space, va: Va) -> Option<u64> {

@@ -161,6 +161,8 @@ pub struct Mm<A> {
     /// The page that the file or the driver of address 0 has, and whether its area is in the
     /// reverse map (for a file's page: whether it counts as mapped).
     page_of: [Shared<u64>; 8],
+    /// By CPU: what its user of `gup_fast` holds.
+    pinned: [Shared<u64>; 4],
     tlb_flush_pending: [Shared<u64>; 8],
     /// `mm->tlb_flush_batched`: batched unmaps below, those of them that were flushed above.
     tlb_flush_batched: [Shared<u64>; 8],
@@ -190,6 +192,7 @@ impl<A: Mmu> Mm<A> {
             rmap_lock: boot.locks("rmap_lock"),
             i_mmap: boot.lock("i_mmap_rwsem"),
             page_of: [pgd[0]; 8],
+            pinned: boot.vars("pinned", 0),
             tlb_flush_pending: boot.vars("tlb_flush_pending", 0),
             tlb_flush_batched: boot.vars("tlb_flush_batched", 0),
             built: Built::of(boot, A::DEFECTS),

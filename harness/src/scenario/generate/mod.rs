@@ -80,7 +80,7 @@ pub(super) fn machine(rng: &mut Rng, ops: OpSet) -> Config {
         cpus,
         // A rollover needs more spaces than there are tags to hand out.
         spaces: if crowded && percent(rng, 50) {
-            rng.u8(1..=2)
+            any(rng, &[1, 2, 2])
         } else {
             // With one, everything is about that one's tables.
             any(rng, &[1, 1, 2, 3, 4, 4, 4, 5, 5])
@@ -133,6 +133,9 @@ pub(super) struct Swarm {
     /// Whether programs are rounds of a switch and a touch: the run loop of a VM, which
     /// has no tag before it is entered.
     rounds: bool,
+    /// Whether programs begin with the end of what a space has at first: nothing is in the way of
+    /// what they make.
+    empty: bool,
     /// Whether programs are about few tables and not about tags: short ones, whose operations,
     /// of few kinds, mostly have something to do.
     tables: bool,
@@ -158,9 +161,11 @@ impl Swarm {
         let mut ops = [0; OpKind::ALL.len()];
         let others = |kind: &OpKind| !matches!(kind, OpKind::Switch | OpKind::Touch);
         let mut others: Vec<_> = OpKind::ALL.iter().filter(|kind| others(kind)).collect();
-        others.retain(|kind| self.kinds.has(**kind));
+        // A copy goes to another space.
+        let lacks = |kind: OpKind| kind == OpKind::Fork && self.spaces < 2;
+        others.retain(|kind| self.kinds.has(**kind) && !lacks(**kind));
         rng.shuffle(&mut others);
-        for kind in others.iter().take(any(rng, &[1, 2, 2, 2, 3, 3, 4])) {
+        for kind in others.iter().take(any(rng, &[1, 2, 2, 3, 4, 6])) {
             ops[**kind as usize] = rng.u32(10..=60);
         }
         let users =
@@ -179,8 +184,9 @@ impl Swarm {
             _ if tables_move => table(rng),
             // Where blocks are made and broken, it is about one.
             true if percent(rng, 85) => page(rng, BLOCK),
-            // A page by itself comes and goes with its table.
-            _ if percent(rng, 25) => page(rng, 8..PAGES),
+            // A page by itself comes and goes with its table, whose first is worth more.
+            _ if percent(rng, 15) => page(rng, 8..PAGES),
+            _ if percent(rng, 20) => any(rng, &[8, 12]) * PAGE,
             _ => self.hot[0],
         };
         let to = match tables_move {
@@ -189,13 +195,14 @@ impl Swarm {
             false if percent(rng, 60) => page(rng, 8..PAGES),
             false => page(rng, 0..PAGES),
         };
+        let fork = has(&[OpKind::Fork]);
         let near = first ^ any(rng, &[PAGE, 2 * PAGE]);
         let spaces = any(
             rng,
-            if users {
-                &[1, 1, 1, 1, 2]
-            } else {
-                &[1, 1, 1, 2, 2]
+            match users {
+                _ if fork => &[2],
+                true => &[1, 1, 1, 1, 2],
+                false => &[1, 1, 1, 2, 2],
             },
         );
         Swarm {
@@ -209,6 +216,8 @@ impl Swarm {
             to,
             ops,
             most: any(rng, &[2, 3, 4, 6]),
+            // Tables move to where none is.
+            empty: percent(rng, if tables_move { 60 } else { 10 }),
             tables: true,
             users,
             ..self
@@ -279,6 +288,7 @@ impl Swarm {
             most: any(rng, &[4, 7, 11, 11]),
             march: percent(rng, 30),
             rounds: percent(rng, 40),
+            empty: false,
             tables: false,
             users: false,
         }

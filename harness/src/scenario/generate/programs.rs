@@ -7,6 +7,9 @@ use crate::scenario::MAX_OPS;
 use fastrand::Rng;
 use shootdown_machine::{Op, OpKind, Operands, PAGES, Prot, Space, Va};
 
+/// Operations of short programs, in percent, that are meant to race with another CPU's.
+const RACES: u32 = 35;
+
 impl Swarm {
     pub(super) fn programs(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
         if self.tables {
@@ -19,7 +22,7 @@ impl Swarm {
     /// before, by the same CPU or by another.
     fn together(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
         let cpus = usize::from(self.cpus);
-        let mut sketch = Sketch::new(self.spaces, self.cpus);
+        let mut sketch = Sketch::new();
         let mut programs = vec![Vec::with_capacity(MAX_OPS); cpus];
         let mut add = |sketch: &mut Sketch, cpu: usize, op| {
             if programs[cpu].len() < MAX_OPS {
@@ -27,8 +30,11 @@ impl Swarm {
                 programs[cpu].push(op);
             }
         };
+        let (space, certain) = (Space(rng.u8(..self.spaces)), rng.usize(..cpus));
+        if self.empty && self.kinds.has(OpKind::Exit) {
+            add(&mut sketch, certain, Op::Exit(space));
+        }
         if self.users {
-            let (space, certain) = (Space(rng.u8(..self.spaces)), rng.usize(..cpus));
             for cpu in 0..cpus {
                 if cpu != certain && percent(rng, 60) {
                     continue;
@@ -47,13 +53,19 @@ impl Swarm {
         };
         let mut left: Vec<_> = (0..cpus).map(count).collect();
         let mut cpu = rng.usize(..cpus);
+        // Who did the last operation, and what was there before it.
+        let mut last = (cpu, sketch);
         while left.iter().any(|left| *left > 0) {
             if left[cpu] == 0 || percent(rng, 40) {
                 cpu = (cpu + 1) % cpus;
                 continue;
             }
             left[cpu] -= 1;
-            for (cpu, op) in self.enabled(rng, &sketch, cpu) {
+            // Two that race both find what was there before the first of them.
+            let races = last.0 != cpu && percent(rng, RACES);
+            let found = if races { last.1 } else { sketch };
+            for (cpu, op) in self.enabled(rng, &found, cpu) {
+                last = (cpu, sketch);
                 add(&mut sketch, cpu, op);
             }
         }
@@ -63,6 +75,15 @@ impl Swarm {
             }
         }
         programs
+    }
+
+    /// What would have to be done first, of the kinds that there are.
+    fn before(&self, sketch: &Sketch, op: Op, loaded: Space) -> Option<Op> {
+        let first = match sketch.before(op, loaded)? {
+            Op::Zap(space, va) if !self.kinds.has(OpKind::Zap) => Op::Unmap(space, va),
+            first => first,
+        };
+        self.kinds.has(first.kind()).then_some(first)
     }
 
     /// An operation for a CPU that has something to do, if a few draws give one, after what it
@@ -75,8 +96,7 @@ impl Swarm {
             let (mut on, mut op) = (cpu, self.op(rng, loaded));
             ops.push((on, op));
             while !sketch.has_effect(on, op)
-                && let Some(first) = sketch.before(op, loaded)
-                && self.kinds.has(first.kind())
+                && let Some(first) = self.before(sketch, op, loaded)
                 && ops.len() < 3
             {
                 if !matches!(first, Op::Switch(_)) && percent(rng, 35) {
@@ -145,8 +165,10 @@ impl Swarm {
             other: Space(rng.u8(..self.spaces)),
             va,
             to: match rng.u32(..10) {
+                // And back.
+                0..6 if va == self.to => self.hot[0],
                 0..6 => self.to,
-                6..8 => self.va(rng),
+                6..8 if self.to != va => self.va(rng),
                 _ => page(rng, 0..PAGES),
             },
             // Pages begin writable, so read-only is the change to make first.

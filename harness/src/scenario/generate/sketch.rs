@@ -32,10 +32,11 @@ const WHOLE: u16 = (1 << BLOCK_PAGES) - 1;
 
 /// A guess: operations one after the other, as they are added to the programs. The schedule may
 /// run them in another order, and a variant may lack one.
+#[derive(Clone, Copy)]
 pub(super) struct Sketch {
-    spaces: Vec<Tables>,
+    spaces: [Tables; 8],
     /// What each CPU has loaded.
-    loaded: Vec<Option<Space>>,
+    loaded: [Option<Space>; 4],
 }
 
 fn bit(va: Va) -> u16 {
@@ -73,6 +74,13 @@ impl Tables {
     fn table(self, va: Va) -> u16 {
         self.mapped >> (block(va) * BLOCK_PAGES) & WHOLE
     }
+
+    /// The first page that a table maps.
+    fn lowest(self, va: Va) -> Option<Va> {
+        let pages = self.table(va);
+        let first = block(va) * BLOCK_PAGES + pages.trailing_zeros() as usize;
+        (pages > 0).then_some(first as Va * PAGE)
+    }
 }
 
 /// Whether a move is one of whole tables.
@@ -81,10 +89,10 @@ fn moves_table(from: Va, to: Va) -> bool {
 }
 
 impl Sketch {
-    pub(super) fn new(spaces: u8, cpus: u8) -> Sketch {
+    pub(super) fn new() -> Sketch {
         Sketch {
-            spaces: vec![FIRST; spaces.into()],
-            loaded: vec![None; cpus.into()],
+            spaces: [FIRST; 8],
+            loaded: [None; 4],
         }
     }
 
@@ -150,12 +158,22 @@ impl Sketch {
             Op::Touch(..) | Op::SchedOut => Op::Switch(loaded),
             Op::Map(space, va) => unmap(space, va),
             Op::Fork(space, other) if space != other && !self.is_empty(other) => Op::Exit(other),
+            Op::Move(space, from, to)
+                if moves_table(from, to)
+                    && self.of(space).has_any(from)
+                    && self.of(space).has_table(to)
+                    && from != to =>
+            {
+                Op::Collapse(space, to)
+            }
             Op::Collapse(space, va) if self.of(space).is_block(va) => Op::Split(space, va),
             Op::Split(space, va) => Op::Collapse(space, va),
             Op::Move(space, from, to) if self.of(space).has_page(from) && from != to => {
                 unmap(space, to)
             }
-            Op::Collapse(..) | Op::Fork(..) | Op::Exit(_) => return None,
+            // A table is emptied, which must have been used for it; and stays, other than by unmap.
+            Op::Collapse(space, va) => Op::Zap(space, self.of(space).lowest(va).unwrap_or(va)),
+            Op::Fork(..) | Op::Exit(_) => return None,
             _ => {
                 let (space, va) = op.space().zip(op.va())?;
                 if self.of(space).is_block(va) {
@@ -228,7 +246,7 @@ mod tests {
 
     /// What of these, done in this order by one CPU, has something to do.
     fn effects(ops: &[Op]) -> Vec<bool> {
-        let mut sketch = Sketch::new(2, 1);
+        let mut sketch = Sketch::new();
         let each = ops.iter().map(|op| {
             let effect = sketch.has_effect(0, *op);
             sketch.did(0, *op);
@@ -283,7 +301,7 @@ mod tests {
     #[test]
     fn what_an_operation_needs_comes_before_it() {
         let first = |op| {
-            let sketch = Sketch::new(2, 1);
+            let sketch = Sketch::new();
             assert!(!sketch.has_effect(0, op));
             sketch.before(op, B)
         };
@@ -293,7 +311,8 @@ mod tests {
         assert_eq!(first(Op::Zap(A, 0x8000)), Some(Op::Map(A, 0x8000)));
         assert_eq!(first(Op::Zap(A, 0x5000)), Some(Op::Split(A, 0x5000)));
         assert_eq!(first(Op::Collapse(A, 0x4000)), Some(Op::Split(A, 0x4000)));
-        assert_eq!(first(Op::Collapse(A, 0x8000)), None);
+        assert_eq!(first(Op::Collapse(A, 0x8000)), Some(Op::Zap(A, 0x8000)));
+        assert_eq!(first(Op::Collapse(A, 0x3000)), Some(Op::Zap(A, 0)));
         assert_eq!(first(Op::Fork(A, B)), Some(Op::Exit(B)));
         assert_eq!(first(Op::Fork(A, A)), None);
         assert_eq!(first(Op::Move(A, 0, 0x1000)), Some(Op::Unmap(A, 0x1000)));
