@@ -182,7 +182,8 @@ async fn touch<V: Variant>(
 ) -> Done {
     variant.enter(cpu, space).await;
     let mut retries = 0;
-    let mut changes = cpu.with(|s| s.pte_changes);
+    let changes_so_far = || cpu.with(|s| s.changes_for_access(cpu.id()));
+    let mut changes = changes_so_far();
     let done = loop {
         let outcome = cpu.access(va, access).await;
         if outcome == Outcome::Done {
@@ -204,10 +205,20 @@ async fn touch<V: Variant>(
         if !again {
             break Done::Fault;
         }
-        let now = cpu.with(|s| s.pte_changes);
+        let now = changes_so_far();
         retries = if now == changes { retries + 1 } else { 0 };
         changes = now;
         if retries > MOST_RETRIES {
+            // What another CPU is in the middle of may be what ends it: an invalidation to come.
+            // A conflict is for the handler to resolve, whatever others do (Arm ARM, D8.14.3).
+            let steps = cpu.with(|s| s.step);
+            if outcome != Outcome::Conflict {
+                cpu.await_others().await;
+            }
+            if cpu.with(|s| s.step) > steps + 1 {
+                retries = 0;
+                continue;
+            }
             cpu.emit(Event::FaultLoop { cpu: cpu.id(), va });
             break Done::Fault;
         }

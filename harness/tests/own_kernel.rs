@@ -25,7 +25,7 @@ const STUBBORN: u8 = 4;
 /// No flaw: its CPUs are virtual, and a host takes them away and gives them back.
 const GUEST: u8 = 5;
 
-/// One lock, one ASID, unmap as the only change of the mappings that every space has first.
+/// One lock, one ASID; pages come and go where a space has a table first.
 struct Kernel<const FLAW: u8> {
     lock: Lock,
     roots: [u64; 8],
@@ -60,6 +60,7 @@ impl<const FLAW: u8> Variant for Kernel<FLAW> {
     const OPS: &'static [OpKind] = &[
         OpKind::Switch,
         OpKind::SchedOut,
+        OpKind::Map,
         OpKind::Unmap,
         OpKind::Touch,
     ];
@@ -115,19 +116,11 @@ impl<const FLAW: u8> Variant for Kernel<FLAW> {
             cpu.local_irq_save().await;
         }
         self.lock.lock(cpu).await;
-        let mut table = self.roots[space.0 as usize];
-        let mut level = cpu.config().first_level();
-        while level < 3 {
-            let desc = cpu.pte_read(slot_pa(table, level, va)).await;
-            if !desc.is_table(level) {
-                break;
-            }
-            table = desc.addr();
-            level += 1;
-        }
         let mut done = Done::No;
-        if level == 3 && cpu.pte_read(slot_pa(table, 3, va)).await.valid() {
-            let old = cpu.pte_xchg(slot_pa(table, 3, va), Desc::INVALID).await;
+        if let Some(pte) = self.pte(cpu, space, va).await
+            && cpu.pte_read(pte).await.valid()
+        {
+            let old = cpu.pte_xchg(pte, Desc::INVALID).await;
             self.flush_everywhere(cpu).await;
             cpu.free(old.addr()).await;
             done = Done::Yes;
@@ -149,8 +142,22 @@ impl<const FLAW: u8> Variant for Kernel<FLAW> {
         self.flush_here(cpu).await;
     }
 
-    async fn map(&self, _: Cpu<'_>, _: Space, _: Va, _: Page) -> Done {
-        Done::No
+    async fn map(&self, cpu: Cpu<'_>, space: Space, va: Va, page: Page) -> Done {
+        self.lock.lock(cpu).await;
+        let mut done = Done::No;
+        if let Some(pte) = self.pte(cpu, space, va).await
+            && !cpu.pte_read(pte).await.valid()
+        {
+            let pa = cpu.alloc_page(space, page).await;
+            if pa != 0 {
+                cpu.pte_write(pte, Desc::leaf(Stage::One, 3, pa, true))
+                    .await;
+                cpu.dsb(Dsb::Ishst).await;
+                done = Done::Yes;
+            }
+        }
+        self.lock.unlock(cpu).await;
+        done
     }
     async fn protect(&self, _: Cpu<'_>, _: Space, _: Va, _: Prot) -> Done {
         Done::No
@@ -170,6 +177,19 @@ impl<const FLAW: u8> Variant for Kernel<FLAW> {
 }
 
 impl<const FLAW: u8> Kernel<FLAW> {
+    /// Where the descriptor of a page is; `None`: there is no table for it.
+    async fn pte(&self, cpu: Cpu<'_>, space: Space, va: Va) -> Option<u64> {
+        let mut table = self.roots[space.0 as usize];
+        for level in cpu.config().first_level()..3 {
+            let desc = cpu.pte_read(slot_pa(table, level, va)).await;
+            if !desc.is_table(level) {
+                return None;
+            }
+            table = desc.addr();
+        }
+        Some(slot_pa(table, 3, va))
+    }
+
     async fn leave_space(&self, cpu: Cpu<'_>) {
         cpu.write_sysreg(Reg::Ttbr0, self.reserved).await;
         cpu.isb().await;
@@ -284,6 +304,47 @@ cpu0: switch A; touch 0x8000
         run::<Kernel<NONE>>(&mut Bench::default(), &scenario(unmapped)),
         None
     );
+}
+
+/// However long cpu0 faults, cpu1 is about to end that.
+#[test]
+fn a_fault_that_another_cpu_is_about_to_end_does_not_recur() {
+    let text = "\
+scenario 1
+machine cpus=2 spaces=1
+cpu0: switch A; touch 0x2000
+cpu1: map A 0x2000
+schedule: cpu1 until pte, cpu0 x9999
+";
+    let broken = run::<Kernel<STUBBORN>>(&mut Bench::default(), &scenario(text));
+    assert_eq!(broken, None);
+    // Of another page, cpu1 comes to its end, and cpu0 does not.
+    let other = scenario(&text.replace("map A 0x2000", "map A 0x3000"));
+    let mut bench = Bench::default();
+    assert_eq!(
+        run::<Kernel<STUBBORN>>(&mut bench, &other),
+        Some("recurring-fault")
+    );
+    assert!(bench.machine.state().cpus[1].next.is_none());
+    // cpu1 has not begun: nobody knows that it will.
+    let idle = scenario(&text.replace("cpu1 until pte, ", ""));
+    assert_eq!(
+        run::<Kernel<STUBBORN>>(&mut Bench::default(), &idle),
+        Some("recurring-fault")
+    );
+}
+
+/// Two that both fault for ever do not wait for each other for ever.
+#[test]
+fn two_faults_recur_beside_each_other() {
+    let text = "\
+scenario 1
+machine cpus=2 spaces=1
+cpu0: switch A; touch 0x8000
+cpu1: switch A; touch 0x8000
+";
+    let broken = run::<Kernel<STUBBORN>>(&mut Bench::default(), &scenario(text));
+    assert_eq!(broken, Some("recurring-fault"));
 }
 
 #[test]

@@ -102,6 +102,9 @@ pub enum Act {
     /// Waits until descriptors have changed more often than that, or the CPU has read one that
     /// was older: what a loop that looks again and again comes to, without its steps.
     AwaitChange(u32),
+    /// Waits until no other CPU is in the middle of an operation that can go on: what an access
+    /// that faults again and again comes to, without its steps.
+    AwaitOthers,
     /// Masks interrupts.
     IrqOff,
     /// Unmasks them.
@@ -165,6 +168,7 @@ impl Act {
             Act::ReadLock(_) => "read_lock",
             Act::ReadUnlock(_) => "read_unlock",
             Act::AwaitChange(_) => "wait_change",
+            Act::AwaitOthers => "wait_others",
             Act::IrqOff => "local_irq_disable",
             Act::IrqOn => "local_irq_enable",
             Act::Tlbi(_) => "tlbi",

@@ -226,6 +226,8 @@ impl<'m> Cpu<'m> {
         /// number: a turn of a loop that waits for what another CPU is in the middle of, and
         /// holds no lock for.
         await_change(since: u32) -> () = Act::AwaitChange(since);
+        /// Waits until no other CPU is in the middle of an operation that can go on.
+        await_others() -> () = Act::AwaitOthers;
         /// Sends an IPI.
         send_ipi(target: u8, message: u64) -> () = Act::SendIpi(target, message);
         /// Waits until every IPI that this CPU sent has been handled.

@@ -79,6 +79,8 @@ pub struct CpuState {
     pub views: Views,
     /// How often a load of its program gave an older value than memory has.
     pub(crate) old_values: u32,
+    /// How often others took entries from it: by TLBIs that took effect here, or by IPIs.
+    pub(crate) lost_to_others: u32,
     /// The walk of the access that is being made.
     pub(crate) demand: Option<Walk>,
     pub(crate) inbox: Vec<Pending>,
@@ -560,10 +562,25 @@ impl State {
                     self.mem.get(word) & 0xff != 0 && !self.is_sabotaged(a, self.step + 1)
                 }
                 Act::AwaitChange(since) => self.changes_for(cpu) == since,
+                Act::AwaitOthers => {
+                    (0..self.config.cpus).any(|other| other != cpu && self.goes_on(other))
+                }
                 Act::WaitIpi => c.unacked != 0,
                 _ => false,
             },
         }
+    }
+
+    /// Whether a CPU is in the middle of an operation and goes on sooner or later, whatever the
+    /// CPUs do that wait for it.
+    fn goes_on(&self, cpu: u8) -> bool {
+        let c = &self.cpus[cpu as usize];
+        c.next.as_ref().is_some_and(|a| match a.act {
+            Act::AwaitOthers => false,
+            // IPIs are handled, and hosts give a CPU back.
+            Act::WaitIpi => true,
+            _ => c.preempted || !self.blocked(cpu),
+        })
     }
 
     /// How often a CPU that looks at descriptors once more may find something else: they have
@@ -571,6 +588,12 @@ impl State {
     /// at last: every store becomes visible in finite time (Arm ARM, B2.3).
     pub(crate) fn changes_for(&self, cpu: u8) -> u32 {
         self.pte_changes + self.cpus[cpu as usize].old_values
+    }
+
+    /// How often an access of this CPU that faults might have come out otherwise: descriptors have
+    /// changed, or others took entries from it.
+    pub fn changes_for_access(&self, cpu: u8) -> u32 {
+        self.pte_changes + self.cpus[cpu as usize].lost_to_others
     }
 
     /// Whether what was announced is to be ignored as the step of this number.

@@ -61,7 +61,7 @@ impl State {
                 self.lock_word(cpu, word, value, taken, a.site);
                 0
             }
-            Act::AwaitChange(_) => 0,
+            Act::AwaitChange(_) | Act::AwaitOthers => 0,
             Act::Fence(fence) => {
                 self.fence(cpu, fence);
                 0

@@ -33,6 +33,7 @@ impl Words {
             Act::Unlock(_)
             | Act::ReadUnlock(_)
             | Act::AwaitChange(_)
+            | Act::AwaitOthers
             | Act::IrqOff
             | Act::IrqOn
             | Act::Fence(_)

@@ -53,7 +53,7 @@ pub fn matters(run: &Run<'_>, topic: &Topic, at: usize, cpu: u8, act: Act) -> bo
                 .is_some_and(|n| n.index.is_some());
             concerned && topic.tagging != of_space
         }
-        Act::IrqOff | Act::IrqOn | Act::Isb | Act::AwaitChange(_) => false,
+        Act::IrqOff | Act::IrqOn | Act::Isb | Act::AwaitChange(_) | Act::AwaitOthers => false,
         Act::Tlbi(_) => concerned && flushes(run, topic, cpu, at),
         Act::Dsb(_) => concerned && completes(run, topic, span, at),
         Act::Msr(reg, value) => concerned && loads(run, topic, cpu, reg, value, at),

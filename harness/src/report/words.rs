@@ -280,6 +280,7 @@ impl Run<'_> {
             Act::ReadLock(word) => format!("read_lock {}", self.word(word, at)),
             Act::ReadUnlock(word) => format!("read_unlock {}", self.word(word, at)),
             Act::AwaitChange(_) => "wait for a descriptor to change".into(),
+            Act::AwaitOthers => "wait for what others are in the middle of".into(),
             Act::IrqOff | Act::IrqOn => act.word().to_owned(),
             Act::Tlbi(op) => op.to_string(),
             Act::Fence(kind) => format!("dmb {}", kind.name()),

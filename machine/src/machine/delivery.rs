@@ -128,7 +128,11 @@ impl State {
         });
         let removed = before - entries.len();
         let absent = &mut self.tlbs[tlb].absent;
+        let faults = absent.len();
         absent.retain(|e| !(e.cpu == cpu && e.hit_by(&p.op, p.vmid)));
+        if p.from != cpu && (removed > 0 || absent.len() < faults) {
+            self.cpus[cpu as usize].lost_to_others += 1;
+        }
         self.cost.entries_lost += removed as u64;
         if tracing {
             let (op, from, number, removed) = (p.op, p.from, p.number, removed as u8);

@@ -52,6 +52,7 @@ impl State {
         }
         let c = &mut self.cpus[cpu as usize];
         let ipi = c.raised.remove(0);
+        c.lost_to_others += 1;
         if self.config.arch == Arch::X86 {
             // An interrupt drains the store buffer (Intel SDM vol. 3, 12.10).
             self.memory_barrier(cpu);

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `recurring-fault`: a fault that the handler calls spurious must not come back while nothing changes
+//!
+//! The harness says when: after nine faults between which no descriptor has changed and no other
+//! CPU has taken an entry away, once no other CPU is in the middle of an operation that can go
+//! on. Only a conflict abort is its handler's alone to resolve (Arm ARM, D8.14.3).
 
 use crate::{Breach, Class, Facts, On, Rule};
 use shootdown_machine::{Event, State};

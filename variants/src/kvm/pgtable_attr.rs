@@ -101,6 +101,8 @@ impl Pgtable {
             cpu.goal(GOAL_STALE);
         }
         let ttl = match (done, attrs.level) {
+            // Our own: of a block that became a table in place, the entry may be there still.
+            _ if self.bbm2 => Ttl::Unknown,
             (Ok(()), Some(level)) => Ttl::Level(level),
             _ => Ttl::Unknown,
         };
