@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Locks: who waits, and who goes first.
 
-use crate::rig::{A, Rig, poll, private};
+use crate::rig::{A, Rig, flush, poll, private};
 use core::pin::pin;
-use shootdown_machine::arm64::Desc;
+use shootdown_machine::arm64::{Desc, Kind, Tlbi};
 use shootdown_machine::{Boot, Config, Memory};
 
 /// Which of these CPUs, each of which has announced a step, cannot take it.
@@ -190,4 +190,51 @@ fn a_frame_that_can_hold_a_table_has_a_count_that_is_no_descriptor() {
     let word = state.mem.count_word(0x5000).expect("a count");
     assert_eq!(state.mem.name(word).map(|n| n.name), Some("page_count"));
     assert_eq!(state.mem.desc_pa(word), None);
+}
+
+/// Who waits for others waits for one that can go on, and for nobody who waits in turn.
+#[test]
+fn a_cpu_waits_for_what_others_are_in_the_middle_of() {
+    // Whether cpu0 waits, while cpu1 is about to do this.
+    async fn nothing() {}
+    fn waits(rig: &Rig, other: impl Future<Output = ()>) -> bool {
+        let mut waiting = pin!(rig.cpu(0).await_others());
+        assert_eq!(poll(waiting.as_mut(), 1), None, "announced");
+        let mut other = pin!(other);
+        poll(other.as_mut(), 1);
+        !blocked(rig, &[0]).is_empty()
+    }
+    let rig = Rig::new(private());
+    let lock = Boot::new(&rig.machine, None).lock("lock");
+    assert!(!waits(&rig, nothing()));
+    assert!(waits(&rig, rig.cpu(1).isb()));
+    assert!(waits(&rig, lock.lock(rig.cpu(1))));
+    rig.run(lock.lock(rig.cpu(0)));
+    assert!(!waits(&rig, lock.lock(rig.cpu(1))), "cpu0 has it");
+    assert!(!waits(&rig, rig.cpu(1).await_others()));
+}
+
+/// What may end a fault of cpu0: a change of a descriptor, or a TLBI of another CPU that takes
+/// something away.
+#[test]
+fn an_access_may_come_out_otherwise_after_a_change_or_a_tlbi_of_another_cpu() {
+    let rig = Rig::new(private());
+    let changes = || rig.machine.state().changes_for_access(0);
+    rig.run(rig.load(rig.cpu(0), A, 1));
+    let page = Tlbi::all(Kind::Vmalle1is);
+    let mut before = changes();
+    let mut grown = |by: u32, what: &str| {
+        assert_eq!(changes(), before + by, "{what}");
+        before = changes();
+    };
+    rig.run(flush(rig.cpu(1), page));
+    grown(0, "there was nothing to take away");
+    assert!(rig.walk(0, 0x1000, None));
+    rig.run(flush(rig.cpu(0), page));
+    grown(0, "its own");
+    assert!(rig.walk(0, 0x1000, None));
+    rig.run(flush(rig.cpu(1), page));
+    grown(1, "an entry is gone");
+    rig.run(rig.cpu(1).pte_write(rig.pte(A, 0x1000), Desc::INVALID));
+    grown(1, "a descriptor has changed");
 }
