@@ -206,6 +206,14 @@ fn a_page_that_is_gone_is_inval_when_its_operation_is_done() {
     let seen: BTreeSet<&str> = states.iter().map(|s| s.get("pte")).collect();
     assert!(seen.iter().any(|p| p.contains("\"unmapped\"")), "{seen:?}");
     assert!(seen.iter().any(|p| p.contains("\"mapped\"")), "{seen:?}");
+    // Nor does another CPU, which accesses it, keep the page from being gone.
+    let text = file("arm64-asid-kpti-no-user-twin");
+    let states = read(&written(&text, Form::Tla).expect("a module"), &ASID);
+    let seen: Vec<&str> = states.iter().map(|s| s.get("pte")).collect();
+    assert!(
+        seen.last().is_some_and(|p| p.contains("\"inval\"")),
+        "{seen:?}"
+    );
     // Without a page that it is about, nothing is known to be gone.
     let passes = "scenario 1\nvariants arm64-asid\ncpu0: switch A; touch 0x0; unmap A 0x0\n";
     let states = read(&written(passes, Form::Tla).expect("a module"), &ASID);

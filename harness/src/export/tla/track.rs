@@ -7,7 +7,9 @@ use crate::export::Refusal;
 use crate::export::before::{Before, site};
 use crate::names::{after, change, full, value};
 use shootdown_machine::arm64::{Desc, Reg, ttbr};
-use shootdown_machine::{Act, Decoded, Drop, Entry, Event, Op, Space, State, Va, Word, slot_pa};
+use shootdown_machine::{
+    Act, Decoded, Drop, Entry, Event, Op, Outcome, Space, State, Va, Word, slot_pa,
+};
 use std::collections::BTreeMap;
 
 /// The run so far.
@@ -28,6 +30,8 @@ pub struct Track<'a> {
     settled: Vec<bool>,
     /// The operation that each CPU is in.
     ops: Vec<Option<Op>>,
+    /// CPUs in a fault handler.
+    faulting: Vec<bool>,
     /// CPUs share entries.
     pub cnp: bool,
     /// What the last store to a variable was.
@@ -60,6 +64,7 @@ impl<'a> Track<'a> {
             current: vec![None; cpus],
             settled: vec![true; cpus],
             ops: vec![None; cpus],
+            faulting: vec![false; cpus],
             cnp: false,
             said: String::new(),
         }
@@ -99,8 +104,12 @@ impl<'a> Track<'a> {
                 self.ops[cpu as usize] = Some(op);
                 self.settled[cpu as usize] &= self.model.has_pte;
             }
+            Event::Accessed { cpu, outcome, .. } => {
+                self.faulting[cpu as usize] = outcome != Outcome::Done;
+            }
             Event::End { cpu, .. } => {
                 self.ops[cpu as usize] = None;
+                self.faulting[cpu as usize] = false;
                 self.settled[cpu as usize] = true;
                 self.put(cpu);
             }
@@ -255,11 +264,9 @@ impl<'a> Track<'a> {
             }
         }
         let busy = |op: &Option<Op>| op.is_some_and(|op| op.space() == Some(Space(space)));
-        let touched = |(cpu, op): (usize, &Option<Op>)| {
-            matches!(op, Some(Op::Touch(..))) && self.loaded[cpu].0 == Some(space)
-        };
-        let ops = &self.ops;
-        if ops.iter().any(busy) || ops.iter().enumerate().any(touched) {
+        let faults =
+            |(cpu, faulting): (usize, &bool)| *faulting && self.loaded[cpu].0 == Some(space);
+        if self.ops.iter().any(busy) || self.faulting.iter().enumerate().any(faults) {
             Pte::Unmapped
         } else {
             Pte::Inval
