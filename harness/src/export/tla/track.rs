@@ -199,6 +199,9 @@ impl<'a> Track<'a> {
                 Drop::Replaced => format!("cpu{cpu} entry replaced"),
                 Drop::Evicted => format!("cpu{cpu} entry evicted"),
             },
+            Event::Accessed {
+                cpu, va, outcome, ..
+            } => format!("cpu{cpu} access to {va:#x}: {}", outcome.name()),
             Event::Begin { cpu, op, .. } => format!("cpu{cpu} begins {op}"),
             Event::End { cpu, op, .. } => format!("cpu{cpu} is done with {op}"),
             Event::Settled { cpu, switching, .. } if switching => {
