@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The minimizer: the smallest scenario, by removals, that still makes the same variant
 //! break the same rule first, by the same place in the port. Deterministic; what it returns never
-//! has more operations, nor more hand-overs between CPUs. One turn may be written as several of
-//! the same CPU, to say where it ends.
+//! has more operations, nor, unless it has fewer CPUs, more hand-overs between them. One turn may
+//! be written as several of the same CPU, to say where it ends.
 
 mod forms;
 
 use crate::check::{Found, Subject, check};
 use crate::exec::{Bench, DONE};
 use crate::explain::unroll::Unrolled;
+use crate::explore::{Conflicts, Strategy, rng, schedule};
 use crate::report::origin;
 use crate::scenario::{MAX_STEPS, Scenario, Slot, Stop};
 use crate::turns::{Turn, turns};
@@ -18,6 +19,9 @@ use shootdown_machine::{Bbm, Domain, Memory, Space};
 
 /// Trials that one minimization makes, at most. Removal passes converge far earlier.
 const MOST_TRIALS: u32 = 60_000;
+
+/// Schedules that are tried for programs of which one has become part of another's.
+const SOUGHT: u32 = 200;
 
 /// A scenario that breaks a rule, and what it breaks.
 #[derive(Clone, Debug)]
@@ -111,6 +115,16 @@ pub fn minimize_telling(
         found,
         trials,
     }))
+}
+
+/// A CPU's program before or after another's.
+fn joined(scenario: &Scenario, cpu: u8, other: u8, before: bool) -> Scenario {
+    let mut joined = scenario.clone();
+    let moved = core::mem::take(&mut joined.programs[cpu as usize]);
+    let program = &mut joined.programs[other as usize];
+    let at = if before { 0 } else { program.len() };
+    program.splice(at..at, moved);
+    joined
 }
 
 fn is_same(a: &Found, b: &Found) -> bool {
@@ -305,15 +319,13 @@ impl Shrink<'_> {
         }
     }
 
-    /// A CPU's program before or after another's; its turns go to that one, or nowhere.
+    /// A CPU's program before or after another's; its turns go to that one, or nowhere, or all
+    /// turns are sought anew.
     fn join_cpu(&mut self, cpu: u8) {
-        for other in (0..self.best.machine.cpus).filter(|other| *other != cpu) {
+        let cpus = self.best.machine.cpus;
+        for other in (0..cpus).filter(|other| *other != cpu) {
             for (before, keep) in [(true, true), (true, false), (false, true), (false, false)] {
-                let mut candidate = self.best.clone();
-                let moved = core::mem::take(&mut candidate.programs[cpu as usize]);
-                let program = &mut candidate.programs[other as usize];
-                let at = if before { 0 } else { program.len() };
-                program.splice(at..at, moved);
+                let mut candidate = joined(&self.best, cpu, other, before);
                 candidate.schedule.retain(|slot| keep || slot.cpu() != cpu);
                 for slot in &mut candidate.schedule {
                     let of = slot.cpu_mut();
@@ -327,6 +339,44 @@ impl Shrink<'_> {
                 }
             }
         }
+        for other in (0..cpus).filter(|other| *other != cpu && cpus > 2) {
+            for before in [true, false] {
+                let mut candidate = joined(&self.best, cpu, other, before);
+                without_cpu(&mut candidate, cpu);
+                if self.seek(candidate) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Another schedule with the same finding.
+    fn seek(&mut self, mut candidate: Scenario) -> bool {
+        candidate.machine = candidate.machine.clamp();
+        let (mut rng, mut conflicts) = (rng(0, 0), Conflicts::default());
+        for i in 0..SOUGHT {
+            let strategy = if i % 6 == 0 {
+                Strategy::Sticky
+            } else {
+                Strategy::Races
+            };
+            let (by, bench) = (self.found.by, &mut *self.bench);
+            schedule(
+                bench,
+                by,
+                &mut candidate,
+                strategy,
+                &mut conflicts,
+                &mut rng,
+            );
+            self.trials += 1;
+            let broken = bench.oracle.finding.as_ref();
+            let same = broken.is_some_and(|f| f.rule.name == self.found.finding.rule.name);
+            if same && self.offer(candidate.clone()) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Operations, and with them their steps, so that the others are interrupted where they were;
