@@ -34,6 +34,11 @@ defects! { Deviations:
         "a shadow leaf notes its own level, not that of the guest's leaf"
         "derived; KVM_NV_GUEST_MAP_SZ"
         &[LEFT_BEHIND];
+    /// Nor are its levels of the host's sizes.
+    host_granule HOST_GRANULE "host-granule"
+        "the size of a guest's level is that of the host's granule, not that of the granule in its VTCR_EL2"
+        "derived; vtcr_to_walk_info, and the granules in compute_tlb_inval_range"
+        &[LEFT_BEHIND];
     /// The address that a guest gives need not be the first of its leaf.
     no_align NO_ALIGN "no-align"
         "the range begins at the address that the guest has given, not at the first one of its leaf"

@@ -2,12 +2,12 @@
 //! A fault in a guest's guest: the guest's tables are walked, and a shadow leaf is made.
 
 use super::Look;
-use super::guest::Guest;
+use super::guest::{BLOCK, Guest};
 use super::shadow::Shadows;
 use crate::kvm::pgtable::{Mode, Stop};
 use crate::kvm::pgtable_map::Mapping;
 use shootdown_machine::arm64::{Desc, Stage};
-use shootdown_machine::{Access, BLOCK_PAGES, Cpu, Outcome, PAGE, Ram, Space, Va, level_size};
+use shootdown_machine::{Access, Cpu, Outcome, PAGE, Ram, Space, Va, level_size};
 
 /// Places worth reaching.
 pub const GOAL_SPLINTER: &str = "a page of a guest's block is shadowed by itself";
@@ -17,8 +17,6 @@ pub const GOAL_BLOCK: &str = "a guest's block is shadowed by a block";
 pub const GOAL_OVERTAKEN: &str = "a guest's TLBI has overtaken a fault";
 /// As above.
 pub const GOAL_INJECTED: &str = "L1 finds a fault settled when it looks";
-
-const BLOCK: u64 = BLOCK_PAGES as u64 * PAGE;
 
 /// `kvm_s2_trans`: what a guest's tables say of an address.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +137,7 @@ impl Shadows {
                     3
                 }
             }
-            _ => trans.level,
+            _ => self.granule.level(trans.level),
         };
         let map = Mapping {
             addr: ipa / size * size,

@@ -14,7 +14,8 @@ use shootdown_machine::{
     initial_page, level_size, slot_pa,
 };
 
-const BLOCK: u64 = BLOCK_PAGES as u64 * PAGE;
+/// A block, as the host has it.
+pub(super) const BLOCK: u64 = BLOCK_PAGES as u64 * PAGE;
 
 /// L1.
 #[derive(Debug)]
@@ -167,10 +168,10 @@ impl Guest {
         if level == 2 && self.bbm && self.flush_small(cpu, vm, ipa).await {
             return;
         }
-        let tlbi = match level {
+        let tlbi = match self.host.granule.level(level) {
             _ if !elaborate(vm) => GuestTlbi::Ipa(ipa, None),
             2 => GuestTlbi::Range(ipa / BLOCK * BLOCK, BLOCK, 2),
-            _ => GuestTlbi::Ipa(ipa, Some(level)),
+            level => GuestTlbi::Ipa(ipa, Some(level)),
         };
         self.tlbi(cpu, vm, tlbi).await;
     }

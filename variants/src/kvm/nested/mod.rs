@@ -24,7 +24,9 @@ use core::marker::PhantomData;
 use guest::Guest;
 use shadow::Shadows;
 use shootdown_machine::arm64::{HCR_TGE, HCR_VM, Reg};
-use shootdown_machine::{Access, Boot, Cpu, Done, Dsb, OpKind, Outcome, Page, Prot, Space, Va};
+use shootdown_machine::{
+    Access, Boot, Cpu, Done, Dsb, Op, OpKind, Outcome, Page, Prot, Space, Va, level_size,
+};
 
 /// Where a TLBI without a level hint looks for the size of what it is to take away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +38,32 @@ pub enum Look {
     Around,
     /// Nowhere.
     Nowhere,
+}
+
+/// The guest hypervisor's granule, beside the host's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Granule {
+    /// The same.
+    Same,
+    /// As large as the host's blocks: 16K beside 4K, as this machine scales them.
+    Larger,
+}
+
+impl Granule {
+    /// What the guest calls the level of a leaf that is as large as the host's at this level.
+    pub(self) fn level(self, host: u8) -> u8 {
+        host + u8::from(self == Granule::Larger)
+    }
+
+    /// Bytes that a guest's leaf of this level maps.
+    pub(self) fn size(self, level: u8) -> u64 {
+        level_size(level - u8::from(self == Granule::Larger))
+    }
+
+    /// The guest's level whose leaves are the largest.
+    pub(self) fn largest(self) -> u8 {
+        self.level(1)
+    }
 }
 
 /// What distinguishes the variants.
@@ -50,6 +78,8 @@ pub trait Flavour: 'static {
     const GOALS: &'static [&'static str];
     /// Where to look.
     const LOOK: Look;
+    /// L1's granule.
+    const GRANULE: Granule = Granule::Same;
 }
 
 /// The host and its guest hypervisor.
@@ -79,10 +109,21 @@ impl<F: Flavour> Variant for Nested<F> {
     const DEFECTS: &'static [Defect] = F::DEFECTS;
     const GOALS: &'static [&'static str] = F::GOALS;
 
+    /// With the larger granule, L1 has what is a block here, as a page, and nothing smaller.
+    fn has(op: Op) -> bool {
+        let whole = matches!(
+            op.kind(),
+            OpKind::Switch | OpKind::SchedOut | OpKind::Protect | OpKind::Touch | OpKind::Exit
+        );
+        let within = op.va().is_none_or(|va| va / guest::BLOCK == 1);
+        Self::OPS.contains(&op.kind()) && (F::GRANULE == Granule::Same || (whole && within))
+    }
+
     fn boot(boot: &Boot<'_>) -> Self {
         boot.sysreg(Reg::Hcr, HCR_VM | HCR_TGE);
+        let host = Shadows::boot(boot, F::LOOK, F::GRANULE);
         Nested {
-            l1: Guest::boot(boot, Shadows::boot(boot, F::LOOK)),
+            l1: Guest::boot(boot, host),
             flavour: PhantomData,
         }
     }

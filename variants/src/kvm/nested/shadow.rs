@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Shadow stage 2s: who has which, and who takes over whose.
 
-use super::Look;
 use super::defects::Deviations;
 use super::vncr::Vncr;
+use super::{Granule, Look};
 use crate::kvm::host::Allocator;
 use crate::kvm::pgtable::Pgtable;
 use crate::kvm::tlb::Stage2Flush;
@@ -42,12 +42,13 @@ pub struct Shadows {
     requests: [Shared<u64>; 4],
     pub(super) vncr: Vncr,
     pub(super) look: Look,
+    pub(super) granule: Granule,
     pub(super) dev: Deviations,
 }
 
 impl Shadows {
     /// Sets them up, with nothing in them.
-    pub fn boot(boot: &Boot<'_>, look: Look) -> Shadows {
+    pub fn boot(boot: &Boot<'_>, look: Look, granule: Granule) -> Shadows {
         let config = boot.config();
         let nested_mmus_size = config.cpus + 1;
         let vmids = Vmids::boot_for(boot, Version::V4, "nested_mmus.vmid");
@@ -77,6 +78,7 @@ impl Shadows {
             requests: boot.vars("requests", 0),
             vncr: Vncr::boot(boot),
             look,
+            granule,
             dev: Deviations::boot(boot),
         }
     }

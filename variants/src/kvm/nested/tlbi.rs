@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A guest hypervisor's TLBIs, emulated: `sys_regs.c`, and `nested.c` for how much to take away.
 
-use super::Look;
 use super::shadow::{INVALID, Shadows};
+use super::{Granule, Look};
 use shootdown_machine::arm64::Ttl;
-use shootdown_machine::{Cpu, PAGE, PAGES, Space, Va, level_size};
+use shootdown_machine::{Cpu, PAGE, PAGES, Space, Va};
 
 /// Places worth reaching.
 pub const GOAL_NOTED: &str = "a shadow leaf says that the guest has a block";
@@ -26,9 +26,6 @@ pub(super) enum GuestTlbi {
     /// VMALLS12E1.
     All,
 }
-
-/// The level whose leaves are the largest.
-const LARGEST: u8 = 1;
 
 /// Bytes that a guest's guest can address.
 const ALL: u64 = PAGES as u64 * PAGE;
@@ -100,7 +97,16 @@ impl Shadows {
             (None, Look::Around) => self.look_around(cpu, mmu, addr).await,
             (None, Look::Nowhere) => None,
         };
-        level_size(level.unwrap_or(LARGEST))
+        let granule = self.vtcr_to_granule();
+        granule.size(level.unwrap_or(granule.largest()))
+    }
+
+    /// The granule that the guest has in VTCR_EL2.
+    fn vtcr_to_granule(&self) -> Granule {
+        match self.dev.host_granule {
+            true => Granule::Same,
+            false => self.granule,
+        }
     }
 
     /// What the shadow leaf at an address notes.
@@ -112,16 +118,17 @@ impl Shadows {
     /// `get_guest_mapping_ttl`: a guest's leaf of each size would begin at one address, and if
     /// that is in the shadow, it says how large the leaf is.
     async fn get_guest_mapping_ttl(&self, cpu: Cpu<'_>, mmu: Space, addr: Va) -> Option<u8> {
-        for level in (LARGEST..=3).rev() {
-            let tmp = addr / level_size(level) * level_size(level);
+        let granule = self.vtcr_to_granule();
+        for level in (granule.largest()..=3).rev() {
+            let tmp = addr / granule.size(level) * granule.size(level);
             let Some(noted) = self.noted(cpu, mmu, tmp).await else {
                 continue;
             };
-            if addr >= tmp + level_size(noted) {
+            if addr >= tmp + granule.size(noted) {
                 cpu.goal(GOAL_ELSEWHERE);
                 return self.dev.no_bound_test.then_some(noted);
             }
-            if noted < 3 {
+            if granule.size(noted) > PAGE {
                 cpu.goal(GOAL_NOTED);
             }
             if tmp != addr && level == noted {
@@ -134,16 +141,17 @@ impl Shadows {
 
     /// What the first version of the patch had: any page of a leaf says how large it is.
     async fn look_around(&self, cpu: Cpu<'_>, mmu: Space, addr: Va) -> Option<u8> {
-        for level in (LARGEST..=3).rev() {
-            let size = level_size(level);
+        let granule = self.vtcr_to_granule();
+        for level in (granule.largest()..=3).rev() {
+            let size = granule.size(level);
             let first = addr / size * size;
             for at in (first..first + size).step_by(PAGE as usize) {
                 let Some(noted) = self.noted(cpu, mmu, at).await else {
                     continue;
                 };
-                let leaf = at / level_size(noted) * level_size(noted);
-                if addr.wrapping_sub(leaf) < level_size(noted) {
-                    if noted < 3 {
+                let leaf = at / granule.size(noted) * granule.size(noted);
+                if addr.wrapping_sub(leaf) < granule.size(noted) {
+                    if granule.size(noted) > PAGE {
                         cpu.goal(GOAL_NOTED);
                     }
                     return Some(noted);
