@@ -3,7 +3,7 @@
 //! either the site is not needed, or the harness could not tell if it were missing.
 //!
 //! A site that is known to go unnoticed says why in the port, in a comment just above it
-//! that begins with `Unnoticed:`.
+//! that begins with `Unnoticed:`, or with `Unnoticed by VARIANT:` where others notice it.
 
 use crate::check::{Subject, input, run_one};
 use crate::exec::{Bench, Input};
@@ -25,8 +25,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// The reason that the port's source gives for the site going unnoticed.
-    pub fn reason(&self, root: &Path) -> Option<String> {
+    /// The reason that the port's source gives for the site going unnoticed, by this variant or
+    /// by every one.
+    pub fn reason(&self, root: &Path, variant: &str) -> Option<String> {
         let source = std::fs::read_to_string(root.join(self.file)).ok()?;
         let lines: Vec<&str> = source.lines().take(self.line as usize - 1).collect();
         let comment: Vec<&str> = lines
@@ -39,8 +40,11 @@ impl Site {
             .map(str::trim)
             .collect();
         let text = comment.into_iter().rev().collect::<Vec<_>>().join(" ");
-        let at = text.find("Unnoticed:")?;
-        Some(text[at + "Unnoticed:".len()..].trim().to_owned())
+        let own = format!("Unnoticed by {variant}:");
+        let (_, reason) = [own.as_str(), "Unnoticed:"]
+            .iter()
+            .find_map(|mark| text.split_once(mark))?;
+        Some(reason.trim().to_owned())
     }
 }
 

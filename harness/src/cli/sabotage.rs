@@ -62,7 +62,7 @@ fn one(by: Subject, corpus: &[Scenario], root: &Path, args: &Args) -> Told {
     for (site, what) in &found {
         let file = site.file.rsplit('/').next().unwrap_or(site.file);
         let at = format!("{file}:{}", site.line);
-        let reason = site.reason(root);
+        let reason = site.reason(root, &by.name());
         // Where a reason says that nobody will notice, that is not tried for long.
         let runs = if reason.is_some() { runs / 10 } else { runs };
         match notice(bench, by, site, corpus, runs, seed) {

@@ -207,8 +207,12 @@ impl Stage2Flush {
         let context = self.enter_vmid_context(cpu, vm, BROADCAST).await;
         cpu.tlbi(Tlbi::addr_in(granule, Kind::Ipas2e1is, ipa, 0, ttl))
             .await;
+        // Unnoticed by kvm-nested-16k: this is for tables that have become empty, and the flush of
+        // the whole range follows. Until then it takes a TLBI, and a DSB after it.
         cpu.dsb(Dsb::Ish).await;
+        // Unnoticed by kvm-nested-16k: the same.
         cpu.tlbi(Tlbi::all(Kind::Vmalle1is)).await;
+        // Unnoticed by kvm-nested-16k: the same.
         cpu.dsb(Dsb::Ish).await;
         // Unnoticed: exit_vmid_context has one too.
         cpu.isb().await;

@@ -88,6 +88,8 @@ impl Guest {
 
     /// L1's handler, to which the fault goes; whether it finds that there is nothing amiss.
     async fn kvm_inject_s2_fault(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, access: Access) -> bool {
+        // Unnoticed by kvm-nested-16k: its L1 changes permissions only, and an early look makes one
+        // more fault.
         self.lock[vm.0 as usize].lock(cpu).await;
         let (at, trans) = self.leaf(cpu, vm, ipa).await;
         let permits = trans.permits(access);

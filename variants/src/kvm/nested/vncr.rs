@@ -56,6 +56,7 @@ impl Shadows {
         if !self.dev.vncr_unlocked {
             self.mmu_lock.write_lock(cpu).await;
         }
+        // Unnoticed by kvm-nested-16k: its L1 unmaps nothing, and the TLB stays as it is.
         self.vncr.valid[me].write(cpu, false).await;
         // Unnoticed: nobody looks at it as long as it is void.
         self.vncr.pgshift[me].write(cpu, 0).await;
@@ -63,6 +64,7 @@ impl Shadows {
             self.mmu_lock.write_unlock(cpu).await;
         }
         // __kvm_translate_va.
+        // Unnoticed by kvm-nested-16k: its L1 unmaps nothing, and nobody looks.
         self.vncr.pgshift[me].write(cpu, 12).await;
         self.mmu_lock.write_lock(cpu).await;
         // Unnoticed: the next access translates the page again.
