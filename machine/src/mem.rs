@@ -3,6 +3,7 @@
 
 use crate::arm64::Desc;
 use crate::op::{BLOCK_PAGES, PAGE, Space};
+use crate::order::Time;
 use crate::tlb::Life;
 
 /// Words set aside for kernel variables and locks.
@@ -51,6 +52,8 @@ pub struct Frame {
     pub moved: bool,
     /// References to it.
     pub references: u8,
+    /// When that has changed last.
+    pub(crate) counted: Time,
     /// There has been more than one: spaces besides its owner may map it, or have it as a table
     /// of theirs. A table is shared until its contents change under its last reference.
     pub shared: bool,
@@ -286,6 +289,12 @@ impl Memory {
             self.assign(base + i, Use::Page(life, Page(first.0 + i)));
         }
         Some(base as u64 * PAGE)
+    }
+
+    /// The references to a frame change now; when they did last.
+    pub(crate) fn counted(&mut self, pa: u64, now: Time) -> Time {
+        let frame = self.frames.get_mut((pa / PAGE) as usize);
+        frame.map_or(0, |f| core::mem::replace(&mut f.counted, now))
     }
 
     /// Takes back a reference to a frame, and the frame with the last. A block is handed out

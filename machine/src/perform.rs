@@ -158,6 +158,7 @@ impl State {
     fn manage(&mut self, cpu: u8, a: Announced) -> u64 {
         let to = match a.act {
             Act::Free(pa) => {
+                self.counted(cpu, pa);
                 self.free(cpu, pa, a.site);
                 return 0;
             }
@@ -178,7 +179,7 @@ impl State {
                 self.events.push(Event::Copied { cpu, from, to });
                 return 0;
             }
-            Act::Note(pa, note) => return self.note_page(pa, note),
+            Act::Note(pa, note) => return self.note_page(cpu, pa, note),
             Act::NewRoot(space) => {
                 self.lives[space.0 as usize] += 1;
                 space
@@ -193,6 +194,14 @@ impl State {
             _ => self.mem.alloc(Use::Table(Some(life))),
         }
         .unwrap_or(0);
+        let frames = match a.act {
+            _ if pa == 0 => 0,
+            Act::AllocBlock(..) => BLOCK_PAGES as u64,
+            _ => 1,
+        };
+        for i in 0..frames {
+            self.counted(cpu, pa + i * PAGE);
+        }
         if pa != 0 && matches!(a.act, Act::AllocTable(_) | Act::NewRoot(_)) {
             for slot in 0..SLOTS as u64 {
                 if let Some(word) = Memory::desc_word(pa + slot * 8) {
@@ -200,12 +209,7 @@ impl State {
                 }
             }
         }
-        if self.tracing && pa != 0 {
-            let frames = if matches!(a.act, Act::AllocBlock(..)) {
-                BLOCK_PAGES as u64
-            } else {
-                1
-            };
+        if self.tracing {
             for i in 0..frames {
                 self.events.push(Event::Frame {
                     cpu,
@@ -221,10 +225,28 @@ impl State {
         pa
     }
 
+    /// A CPU has changed the count of a frame's references, by an atomic operation that is fully
+    /// ordered, or has got the frame from the allocator: what was before the last such change is
+    /// before what it does from now on (Linux, Documentation/core-api/refcount-vs-atomic.rst;
+    /// `folio_try_get` and `put_page_testzero` are RMW operations that return a value).
+    fn counted(&mut self, cpu: u8, pa: u64) {
+        self.memory_barrier(cpu);
+        let now = self.history.now();
+        let before = self.mem.counted(pa, now);
+        self.catch_up(cpu, before);
+    }
+
     /// What software notes of a page; atomic, and seen by all at once.
-    fn note_page(&mut self, pa: u64, note: Note) -> u64 {
+    fn note_page(&mut self, cpu: u8, pa: u64, note: Note) -> u64 {
         match note {
-            Note::Get => self.mem.get_page(pa) as u64,
+            Note::Get => {
+                let got = self.mem.get_page(pa);
+                // One that fails orders nothing.
+                if got {
+                    self.counted(cpu, pa);
+                }
+                got as u64
+            }
             Note::Count => self.mem.frame(pa).references as u64,
             Note::Dirty | Note::WriteBack => {
                 self.mem.set_moved(pa, note == Note::WriteBack);

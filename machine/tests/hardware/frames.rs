@@ -3,7 +3,7 @@
 
 use crate::rig::{A, B, Rig, private};
 use shootdown_machine::arm64::{Desc, Stage};
-use shootdown_machine::{Event, Frame, Life, PAGE, Page, Use};
+use shootdown_machine::{Config, Event, Frame, Life, Memory, PAGE, Page, Use};
 
 fn frame(rig: &Rig, pa: u64) -> Frame {
     rig.machine.state().mem.frame(pa)
@@ -112,4 +112,29 @@ fn memory_that_runs_out_gives_0() {
     assert_ne!(rig.run(cpu.alloc_table(A)), 0);
     rig.run(async { while cpu.alloc_table(A).await != 0 {} });
     assert_eq!(rig.run(cpu.alloc_page(A, Page(200))), 0);
+}
+
+/// A reference is taken by a fully ordered atomic: what was done before the frame was freed, the
+/// taker sees. One that takes none may see what was.
+#[test]
+fn a_reference_is_ordered_after_the_last_change_of_the_count() {
+    for takes in [true, false] {
+        let rig = Rig::new(Config {
+            memory: Memory::Arm,
+            ..private()
+        });
+        let (cpu, other, pte) = (rig.cpu(0), rig.cpu(1), rig.pte(A, 0x1000));
+        let (pa, old) = (rig.pa(A, 0x1000), rig.desc(pte));
+        let read = rig.run(async {
+            other.pte_write(pte, Desc::INVALID).await;
+            other.free(pa).await;
+            assert_eq!(other.alloc_table(B).await, pa, "the frame freed last");
+            if takes {
+                assert!(cpu.get_page(pa).await);
+            }
+            rig.hardware(|s| s.stale(0, 1));
+            cpu.pte_read(pte).await
+        });
+        assert_eq!(read, if takes { Desc::INVALID } else { old });
+    }
 }

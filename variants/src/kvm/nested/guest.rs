@@ -138,12 +138,13 @@ impl Guest {
         self.walk(cpu, vm, self.roots[vm.0 as usize][0], ipa).await
     }
 
-    /// Writes a descriptor of level 2, in every root.
+    /// Writes a descriptor of level 2, in every root. The table that it points to is complete by
+    /// then.
     async fn set_pmd(&self, cpu: Cpu<'_>, vm: Space, ipa: Va, desc: Desc) {
         let roots = self.roots[vm.0 as usize];
-        cpu.pte_write(slot_pa(roots[0], 2, ipa), desc).await;
+        cpu.pte_write_release(slot_pa(roots[0], 2, ipa), desc).await;
         if elaborate(vm) {
-            cpu.pte_write(slot_pa(roots[1], 2, ipa), desc).await;
+            cpu.pte_write_release(slot_pa(roots[1], 2, ipa), desc).await;
         }
     }
 
