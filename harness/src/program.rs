@@ -154,8 +154,16 @@ async fn dispatch<V: Variant>(
         Op::Gup(space, va) => variant.gup(cpu, space, va).await,
         Op::Move(space, va, to) => variant.mremap(cpu, space, va, to).await,
         Op::Fork(space, child) => variant.fork(cpu, space, child).await,
-        Op::Pin(space) => variant.pin(cpu, space).await,
-        Op::Unpin(space) => variant.unpin(cpu, space).await,
+        Op::Pin(space) => {
+            let done = variant.pin(cpu, space).await;
+            if done == Done::Yes {
+                cpu.with(|state| state.pins[space.0 as usize] += 1);
+            }
+            done
+        }
+        // Only who has a pin by now gives one back.
+        Op::Unpin(space) if cpu.with(|state| state.unpin(space)) => variant.unpin(cpu, space).await,
+        Op::Unpin(_) => Done::No,
         Op::Touch(va, access) => match loaded.get() {
             Some(space) => touch(variant, cpu, space, va, access, page).await,
             None => Done::No,

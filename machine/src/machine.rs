@@ -186,6 +186,8 @@ pub struct State {
     next_tlbi: u32,
     /// How often a descriptor has changed.
     pub pte_changes: u32,
+    /// Ghost: for each space, pins that somebody has and may give back.
+    pub pins: [u8; 8],
     /// Record every step.
     pub tracing: bool,
     /// Remember what TLBIs took away, for accesses that were made before and are only looked at
@@ -251,6 +253,7 @@ impl State {
         self.next_entry = 0;
         self.next_tlbi = 0;
         self.pte_changes = 0;
+        self.pins = [0; 8];
         self.tracing = false;
         self.sabotage = None;
         self.goals.clear();
@@ -588,6 +591,14 @@ impl State {
     /// at last: every store becomes visible in finite time (Arm ARM, B2.3).
     pub(crate) fn changes_for(&self, cpu: u8) -> u32 {
         self.pte_changes + self.cpus[cpu as usize].old_values
+    }
+
+    /// Ghost: somebody gives back what it has pinned of a space; `false`: nobody has anything.
+    pub fn unpin(&mut self, space: Space) -> bool {
+        let pins = &mut self.pins[space.0 as usize];
+        let has = *pins > 0;
+        *pins -= u8::from(has);
+        has
     }
 
     /// How often an access of this CPU that faults might have come out otherwise: descriptors have
