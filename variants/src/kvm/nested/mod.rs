@@ -51,17 +51,17 @@ pub enum Granule {
 
 impl Granule {
     /// What the guest calls the level of a leaf that is as large as the host's at this level.
-    pub(self) fn level(self, host: u8) -> u8 {
+    fn level(self, host: u8) -> u8 {
         host + u8::from(self == Granule::Larger)
     }
 
     /// Bytes that a guest's leaf of this level maps.
-    pub(self) fn size(self, level: u8) -> u64 {
+    fn size(self, level: u8) -> u64 {
         level_size(level - u8::from(self == Granule::Larger))
     }
 
     /// The guest's level whose leaves are the largest.
-    pub(self) fn largest(self) -> u8 {
+    fn largest(self) -> u8 {
         self.level(1)
     }
 }
