@@ -219,13 +219,13 @@ async fn touch<V: Variant>(
         if retries > MOST_RETRIES {
             // What another CPU is in the middle of may be what ends it: an invalidation to come.
             // A conflict is for the handler to resolve, whatever others do (Arm ARM, D8.14.3).
-            let steps = cpu.with(|s| s.step);
             if outcome != Outcome::Conflict {
+                let steps = cpu.with(|s| s.step);
                 cpu.await_others().await;
-            }
-            if cpu.with(|s| s.step) > steps + 1 {
-                retries = 0;
-                continue;
+                if cpu.with(|s| s.step) > steps + 1 {
+                    retries = 0;
+                    continue;
+                }
             }
             cpu.emit(Event::FaultLoop { cpu: cpu.id(), va });
             break Done::Fault;

@@ -216,6 +216,11 @@ fn run<V: Variant>(bench: &mut Bench, scenario: &Scenario) -> Option<&'static st
     bench.oracle.finding.as_ref().map(|f| f.rule.name)
 }
 
+/// The rule that the kernel with this flaw breaks.
+fn broken<const FLAW: u8>(text: &str) -> Option<&'static str> {
+    run::<Kernel<FLAW>>(&mut Bench::default(), &scenario(text))
+}
+
 fn scenario(text: &str) -> Scenario {
     parse(text.as_bytes()).expect("a scenario")
 }
@@ -249,12 +254,8 @@ fn the_sound_kernel_passes_random_scenarios() {
 #[test]
 fn not_waiting_for_the_ipi_leaves_a_stale_entry() {
     let late = SHOOTDOWN.replace("until wait_ipi, ipi cpu1", "x40");
-    let broken = run::<Kernel<NO_WAIT>>(&mut Bench::default(), &scenario(&late));
-    assert_eq!(broken, Some("TLBEmptyInvalPTE"));
-    assert_eq!(
-        run::<Kernel<NONE>>(&mut Bench::default(), &scenario(&late)),
-        None
-    );
+    assert_eq!(broken::<NO_WAIT>(&late), Some("TLBEmptyInvalPTE"));
+    assert_eq!(broken::<NONE>(&late), None);
 }
 
 #[test]
@@ -267,12 +268,8 @@ cpu0: unmap A 0x0
 cpu1: unmap B 0x0
 schedule: cpu0 until wait_ipi, cpu1 until big_lock
 ";
-    let broken = run::<Kernel<MASKED>>(&mut Bench::default(), &scenario(both));
-    assert_eq!(broken, Some("deadlock"));
-    assert_eq!(
-        run::<Kernel<NONE>>(&mut Bench::default(), &scenario(both)),
-        None
-    );
+    assert_eq!(broken::<MASKED>(both), Some("deadlock"));
+    assert_eq!(broken::<NONE>(both), None);
 }
 
 #[test]
@@ -283,12 +280,8 @@ machine cpus=2 spaces=1
 cpu0: unmap A 0x0
 cpu1: unmap A 0x1000
 ";
-    let broken = run::<Kernel<NO_UNLOCK>>(&mut Bench::default(), &scenario(twice));
-    assert_eq!(broken, Some("deadlock"));
-    assert_eq!(
-        run::<Kernel<NONE>>(&mut Bench::default(), &scenario(twice)),
-        None
-    );
+    assert_eq!(broken::<NO_UNLOCK>(twice), Some("deadlock"));
+    assert_eq!(broken::<NONE>(twice), None);
 }
 
 #[test]
@@ -298,12 +291,8 @@ scenario 1
 machine cpus=1 spaces=1
 cpu0: switch A; touch 0x8000
 ";
-    let broken = run::<Kernel<STUBBORN>>(&mut Bench::default(), &scenario(unmapped));
-    assert_eq!(broken, Some("recurring-fault"));
-    assert_eq!(
-        run::<Kernel<NONE>>(&mut Bench::default(), &scenario(unmapped)),
-        None
-    );
+    assert_eq!(broken::<STUBBORN>(unmapped), Some("recurring-fault"));
+    assert_eq!(broken::<NONE>(unmapped), None);
 }
 
 /// However long cpu0 faults, cpu1 is about to end that.
@@ -316,8 +305,7 @@ cpu0: switch A; touch 0x2000
 cpu1: map A 0x2000
 schedule: cpu1 until pte, cpu0 x9999
 ";
-    let broken = run::<Kernel<STUBBORN>>(&mut Bench::default(), &scenario(text));
-    assert_eq!(broken, None);
+    assert_eq!(broken::<STUBBORN>(text), None);
     // Of another page, cpu1 comes to its end, and cpu0 does not.
     let other = scenario(&text.replace("map A 0x2000", "map A 0x3000"));
     let mut bench = Bench::default();
@@ -327,11 +315,8 @@ schedule: cpu1 until pte, cpu0 x9999
     );
     assert!(bench.machine.state().cpus[1].next.is_none());
     // cpu1 has not begun: nobody knows that it will.
-    let idle = scenario(&text.replace("cpu1 until pte, ", ""));
-    assert_eq!(
-        run::<Kernel<STUBBORN>>(&mut Bench::default(), &idle),
-        Some("recurring-fault")
-    );
+    let idle = text.replace("cpu1 until pte, ", "");
+    assert_eq!(broken::<STUBBORN>(&idle), Some("recurring-fault"));
 }
 
 /// Two that both fault for ever do not wait for each other for ever.
@@ -343,8 +328,7 @@ machine cpus=2 spaces=1
 cpu0: switch A; touch 0x8000
 cpu1: switch A; touch 0x8000
 ";
-    let broken = run::<Kernel<STUBBORN>>(&mut Bench::default(), &scenario(text));
-    assert_eq!(broken, Some("recurring-fault"));
+    assert_eq!(broken::<STUBBORN>(text), Some("recurring-fault"));
 }
 
 #[test]

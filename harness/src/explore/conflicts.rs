@@ -123,11 +123,15 @@ impl Conflicts {
         }
     }
 
-    /// What the steps of a CPU that race are about, in their order.
+    /// The steps of a CPU that race, in their order.
+    fn races(&self, cpu: u8) -> impl Iterator<Item = Option<Act>> {
+        let run = self.longest[cpu as usize].iter().copied();
+        run.filter(move |act| self.words.race(cpu, *act))
+    }
+
+    /// What these are about.
     fn about(&self, cpu: u8) -> Vec<About> {
-        let run = self.longest[cpu as usize].iter();
-        let races = run.filter(|act| self.words.race(cpu, **act));
-        races.map(|act| About::of(*act)).collect()
+        self.races(cpu).map(About::of).collect()
     }
 
     /// A step of a CPU that races, by its number among those. What is done once is as likely as
@@ -143,9 +147,8 @@ impl Conflicts {
 
     /// Operations that a CPU does before the one of a step that races.
     pub(super) fn operations_before(&self, cpu: u8, step: usize) -> usize {
-        let run = self.longest[cpu as usize].iter();
-        let races = run.filter(|act| self.words.race(cpu, **act));
-        let begun = races.take(step + 1).filter(|act| act.is_none()).count();
+        let races = self.races(cpu).take(step + 1);
+        let begun = races.filter(Option::is_none).count();
         begun.saturating_sub(1)
     }
 

@@ -12,7 +12,7 @@ use crate::check::{Found, Subject};
 use crate::exec::Bench;
 use crate::scenario::{Scenario, print};
 use core::fmt::Write as _;
-use model::Model;
+use model::{Model, definition};
 use shootdown_machine::{Config, PAGE, Space, Va};
 use snap::Snap;
 use track::Track;
@@ -69,17 +69,6 @@ pub fn write(
     };
     Ok(out.module(&head(scenario, by, found, page), &reached))
 }
-
-/// An invariant that is ours, and its definition.
-const ACTIVE_TASK: (&str, &str) = (
-    "UniqueASIDActiveTask",
-    "\\* kernel-tla's (50c387fdce00) has lost its consequent: with CnP it is false in any state.\n\
-     UniqueASIDActiveTask ==\n  \
-     CnP => \\A c1, c2 \\in CPUS :\n    \
-     LET one == Trace[at].active_mm[c1]\n        \
-     two == Trace[at].active_mm[c2] IN\n    \
-     one.task # 0 /\\ two.task # 0 /\\ one.task # two.task => one.asid # two.asid\n",
-);
 
 /// What the module is, as comments.
 fn head(scenario: &Scenario, by: Subject, found: Option<&Found>, page: Option<Va>) -> String {
@@ -193,11 +182,7 @@ impl Out<'_> {
         }
         out.push('\n');
         for name in self.model.invariants {
-            if *name == ACTIVE_TASK.0 {
-                out.push_str(ACTIVE_TASK.1);
-                continue;
-            }
-            let _ = writeln!(out, "{name} == Model!{name}");
+            out.push_str(&definition(name));
         }
     }
 

@@ -97,12 +97,12 @@ impl Shadows {
             (None, Look::Around) => self.look_around(cpu, mmu, addr).await,
             (None, Look::Nowhere) => None,
         };
-        let granule = self.vtcr_to_granule();
+        let granule = self.guest_granule();
         granule.size(level.unwrap_or(granule.largest()))
     }
 
     /// The granule that the guest has in VTCR_EL2.
-    fn vtcr_to_granule(&self) -> Granule {
+    fn guest_granule(&self) -> Granule {
         match self.dev.host_granule {
             true => Granule::Same,
             false => self.granule,
@@ -118,7 +118,7 @@ impl Shadows {
     /// `get_guest_mapping_ttl`: a guest's leaf of each size would begin at one address, and if
     /// that is in the shadow, it says how large the leaf is.
     async fn get_guest_mapping_ttl(&self, cpu: Cpu<'_>, mmu: Space, addr: Va) -> Option<u8> {
-        let granule = self.vtcr_to_granule();
+        let granule = self.guest_granule();
         for level in (granule.largest()..=3).rev() {
             let tmp = addr / granule.size(level) * granule.size(level);
             let Some(noted) = self.noted(cpu, mmu, tmp).await else {
@@ -141,7 +141,7 @@ impl Shadows {
 
     /// What the first version of the patch had: any page of a leaf says how large it is.
     async fn look_around(&self, cpu: Cpu<'_>, mmu: Space, addr: Va) -> Option<u8> {
-        let granule = self.vtcr_to_granule();
+        let granule = self.guest_granule();
         for level in (granule.largest()..=3).rev() {
             let size = granule.size(level);
             let first = addr / size * size;
