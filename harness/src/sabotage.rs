@@ -156,3 +156,25 @@ pub fn notice(
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_every_variants_or_ones_own() {
+        let root = std::env::temp_dir().join(format!("shootdown-reason-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        let text = "// Unnoticed: all.\na();\n// Unnoticed by one: its own.\nb();\nc();\n";
+        std::fs::write(root.join("port.rs"), text).unwrap();
+        let reason = |line, variant| {
+            let (file, column) = ("port.rs", 1);
+            Site { file, line, column }.reason(&root, variant)
+        };
+        let found = [(2, "one"), (4, "one"), (4, "another"), (5, "one")];
+        let found = found.map(|(line, variant)| reason(line, variant));
+        std::fs::remove_dir_all(&root).unwrap();
+        let expected = [Some("all."), Some("its own."), None, None];
+        assert_eq!(found.each_ref().map(Option::as_deref), expected);
+    }
+}
