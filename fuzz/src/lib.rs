@@ -83,7 +83,10 @@ impl Maker {
         let (bench, conflicts) = (&mut self.bench, &mut self.conflicts);
         conflicts.clear();
         schedule(bench, driver, scenario, strategy, conflicts, rng);
-        if bench.oracle.finding.is_none() && rng.u32(..100) < RACES {
+        for _ in 0..rng.u32(..=RACES) {
+            if bench.oracle.finding.is_some() {
+                break;
+            }
             schedule(bench, driver, scenario, Strategy::Races, conflicts, rng);
         }
     }
@@ -126,15 +129,15 @@ const FRESH: u32 = 30;
 
 /// New scenarios, in percent, whose schedule a run makes on its way, mostly by priorities that
 /// change a few times: a schedule that knows who can go on gets much deeper than one drawn before.
-const DRIVEN: u32 = 50;
+const DRIVEN: u32 = 75;
 
 /// Mutations, in percent, after which a run makes the schedule anew. What coverage has found to
 /// be good in programs meets many schedules so, not only neighbours of the one that it came with.
 const DRIVEN_AGAIN: u32 = 30;
 
-/// Schedules that a run made, in percent, after which another is made of what that run shows of
-/// the programs.
-const RACES: u32 = 60;
+/// Schedules, at most, that are made of what the first one shows of the programs. The last one
+/// stays: a run here, of one subject, costs little beside those of the target.
+const RACES: u32 = 5;
 
 /// Calls for a crossover, in percent, that make one; where one declines, libFuzzer mutates
 /// instead. It would make every second mutation a crossover.

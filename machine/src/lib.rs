@@ -32,7 +32,9 @@ pub use context::{Context, El, level_size, slot_pa, tlbi_vmid};
 pub use cpu::{Boot, Cpu, Lock, Machine, RwLock, Shared, Step, Value};
 pub use event::{Done, Drop, Event, Site};
 pub use machine::{Announced, Cost, CpuState, Ipi, Sabotage, State};
-pub use mem::{BITS, Frame, GROUP, Memory as Ram, Name, Page, SLOTS, Use, Word, initial_page};
+pub use mem::{
+    BITS, Frame, GROUP, Memory as Ram, Name, Page, SLOTS, Use, VARS, Word, initial_page,
+};
 pub use op::{Access, BLOCK_PAGES, Op, OpKind, OpSet, Operands, PAGE, PAGES, Prot, Space, Va};
 pub use order::{History, Time, Values, Views, Waiting};
 pub use tlb::{Entry, Found, HOST_REGIME, Life, Tags, Tlb};

@@ -2,7 +2,7 @@
 //! Which steps of some programs race, as their runs show.
 
 use fastrand::Rng;
-use shootdown_machine::Act;
+use shootdown_machine::{Act, VARS};
 
 /// CPUs that use one word, a bit for each.
 #[derive(Clone, Copy, Default)]
@@ -134,15 +134,43 @@ impl Conflicts {
         self.races(cpu).map(About::of).collect()
     }
 
-    /// A step of a CPU that races, by its number among those. What is done once is as likely as
-    /// what is done all the time.
+    /// A step of a CPU that races, by its number among those: any, or one while TLBs are not told
+    /// yet, or one about anything, so that what is done once is as likely as what is done all the
+    /// time.
     pub(super) fn any(&self, rng: &mut Rng, cpu: u8) -> Option<usize> {
         let about = self.about(cpu);
-        if rng.bool() {
+        let way = rng.u8(..3);
+        if way == 0
+            && let Some(step) = rng.choice(self.pending(cpu))
+        {
+            return Some(step);
+        }
+        if way < 2 {
             return rng.choice(0..about.len());
         }
         let thing = rng.choice(things(&about))?;
         rng.choice(of(&about, thing))
+    }
+
+    /// Steps of a CPU that race while a descriptor has changed and TLBs are not told yet.
+    fn pending(&self, cpu: u8) -> Vec<usize> {
+        let (mut changed, mut step, mut steps) = (false, 0, Vec::new());
+        for act in &self.longest[cpu as usize] {
+            if self.words.race(cpu, *act) {
+                if changed {
+                    steps.push(step);
+                }
+                step += 1;
+            }
+            match act {
+                Some(Act::Store(word, ..) | Act::Rmw(word, ..)) if *word as usize >= VARS => {
+                    changed = true;
+                }
+                None | Some(Act::Tlbi(_) | Act::SendIpi(..)) => changed = false,
+                _ => {}
+            }
+        }
+        steps
     }
 
     /// Operations that a CPU does before the one of a step that races.
@@ -198,6 +226,7 @@ fn of(about: &[About], thing: About) -> Vec<usize> {
 mod tests {
     use super::*;
     use shootdown_machine::Order;
+    use shootdown_machine::arm64::{Kind, Tlbi};
 
     fn seen(acts: &[(u8, Act)]) -> Conflicts {
         let mut conflicts = Conflicts::default();
@@ -245,6 +274,21 @@ mod tests {
         let dsb = Act::Dsb(shootdown_machine::Dsb::Ish);
         let conflicts = seen(&[(0, STORE), (0, dsb), (1, other), (1, dsb)]);
         assert!(conflicts.pair(&mut Rng::with_seed(1)).is_none());
+    }
+
+    #[test]
+    fn what_races_before_a_tlbi_is_pending() {
+        let desc = |new| Act::Store(VARS as u32, new, Order::Relaxed);
+        let tlbi = Act::Tlbi(Tlbi::all(Kind::Vmalle1is));
+        let load = |word| Act::Load(word, Order::Relaxed);
+        let other = (1, STORE);
+        let steps = [load(5), desc(1), load(5), load(6), tlbi, load(5)];
+        let mut acts = steps.map(|act| (0, act)).to_vec();
+        acts.push(other);
+        // The store itself races with nobody; nor does word 6.
+        assert_eq!(seen(&acts).pending(0), [1, 2]);
+        assert!(seen(&acts[..2]).pending(0).is_empty());
+        assert!(seen(&acts).pending(1).is_empty());
     }
 
     #[test]

@@ -109,9 +109,10 @@ fn prologue(
         let last = scenario.programs[cpu as usize].len().saturating_sub(1);
         match lowered[cpu as usize].iter().min() {
             Some(step) => conflicts.operations_before(cpu, *step).min(last),
-            None => match rng.u8(..3) {
+            None => match rng.u8(..6) {
                 0 => 0,
-                1 => last,
+                1..4 => last,
+                4 => last.saturating_sub(1),
                 _ => rng.usize(..=last),
             },
         }

@@ -5,12 +5,14 @@
 //! and gives the rest wild weights, so that runs differ from each other far more than
 //! a single distribution would let them.
 
+mod duel;
 mod programs;
 mod schedule;
 mod sketch;
 
 use super::words::Word;
 use super::{MAX_STALE, Scenario};
+use duel::Kinds;
 use fastrand::Rng;
 use shootdown_machine::arm64::Granule;
 use shootdown_machine::{Access, Bbm, Config, Domain, Memory, Op, OpKind, OpSet};
@@ -104,6 +106,9 @@ pub(super) fn machine(rng: &mut Rng, ops: OpSet) -> Config {
 /// The hardware actions that a swarm weighs.
 const AGENTS: usize = 8;
 
+/// Programs about tables, in percent, that are a duel.
+const DUELS: u32 = 50;
+
 /// What one run is fond of.
 pub(super) struct Swarm {
     cpus: u8,
@@ -142,6 +147,10 @@ pub(super) struct Swarm {
     /// Whether these are one or two operations for each CPU, between users that touch what the
     /// operations are about.
     users: bool,
+    /// Whether spaces have the areas of an mm.
+    areas: bool,
+    /// What these are a duel of, if they are one.
+    duel: Option<Kinds>,
 }
 
 impl Swarm {
@@ -165,7 +174,12 @@ impl Swarm {
         let lacks = |kind: OpKind| kind == OpKind::Fork && self.spaces < 2;
         others.retain(|kind| self.kinds.has(**kind) && !lacks(**kind));
         rng.shuffle(&mut others);
-        for kind in others.iter().take(any(rng, &[1, 2, 2, 3, 4, 6])) {
+        let duel = percent(rng, DUELS).then(|| self.duel(rng, &others));
+        let taken = match &duel {
+            Some(duel) => 2 + duel.before.len(),
+            None => any(rng, &[1, 2, 2, 3, 4, 6]),
+        };
+        for kind in others.iter().take(taken) {
             ops[**kind as usize] = rng.u32(10..=60);
         }
         let users =
@@ -177,25 +191,31 @@ impl Swarm {
         if self.kinds.has(OpKind::Switch) && !users {
             ops[OpKind::Switch as usize] = any(rng, &[1, 5, 15]);
         }
+        // Other kernels may be tried together with one of mms.
+        let areas = self.kinds.has(OpKind::Move) && percent(rng, 90);
         let has = |kinds: &[OpKind]| kinds.iter().any(|kind| ops[*kind as usize] > 0);
         // Tables move from where one begins.
         let tables_move = has(&[OpKind::Move]) && percent(rng, 35);
-        let first = match has(&[OpKind::Split, OpKind::Collapse]) {
-            _ if tables_move => table(rng),
+        let fork = duel.as_ref().is_some_and(|duel| duel.forked) || has(&[OpKind::Fork]);
+        let mut first = match has(&[OpKind::Split, OpKind::Collapse]) {
+            _ if tables_move => table(rng, areas),
             // Where blocks are made and broken, it is about one.
             true if percent(rng, 85) => page(rng, BLOCK),
             // A page by itself comes and goes with its table, whose first is worth more.
             _ if percent(rng, 15) => page(rng, 8..PAGES),
-            _ if percent(rng, 20) => any(rng, &[8, 12]) * PAGE,
+            _ if percent(rng, if fork { 50 } else { 20 }) => any(rng, &[8, 12, 12]) * PAGE,
             _ => self.hot[0],
         };
+        if areas && first == 0 && has(&[OpKind::Move, OpKind::Gup, OpKind::Hint]) {
+            first = PAGE;
+        }
         let to = match tables_move {
-            true => table(rng),
+            true => table(rng, areas),
+            false if areas => page(rng, 2..12),
             // Mostly where nothing is.
             false if percent(rng, 60) => page(rng, 8..PAGES),
             false => page(rng, 0..PAGES),
         };
-        let fork = has(&[OpKind::Fork]);
         let near = first ^ any(rng, &[PAGE, 2 * PAGE]);
         let spaces = any(
             rng,
@@ -220,7 +240,29 @@ impl Swarm {
             empty: percent(rng, if tables_move { 60 } else { 10 }),
             tables: true,
             users,
+            duel,
+            areas,
             ..self
+        }
+    }
+
+    /// A duel of the first of these kinds.
+    fn duel(&self, rng: &mut Rng, kinds: &[&OpKind]) -> Kinds {
+        let mut kinds = kinds.iter().map(|kind| **kind);
+        let mut meet = [(); 2].map(|()| kinds.next().unwrap_or(OpKind::Touch));
+        if self.kinds.has(OpKind::Touch) && percent(rng, 20) {
+            meet[0] = OpKind::Touch;
+        }
+        let mut before: Vec<_> = kinds.take(any(rng, &[0, 0, 1, 1, 2])).collect();
+        // Pages that others work with, and spaces that are copies, are ordinary ones.
+        if self.kinds.has(OpKind::Gup) && percent(rng, 20) {
+            before.push(OpKind::Gup);
+        }
+        let forked = self.kinds.has(OpKind::Fork) && self.spaces > 1 && percent(rng, 35);
+        Kinds {
+            meet,
+            before,
+            forked,
         }
     }
 
@@ -291,6 +333,8 @@ impl Swarm {
             empty: false,
             tables: false,
             users: false,
+            duel: None,
+            areas: false,
         }
     }
 
@@ -336,9 +380,10 @@ const BLOCK: core::ops::Range<usize> = 4..8;
 /// The pages that every space begins with.
 const MAPPED: core::ops::Range<usize> = 0..2;
 
-/// Where a table begins.
-fn table(rng: &mut Rng) -> Va {
-    let at = rng.usize(..PAGES / BLOCK_PAGES) * BLOCK_PAGES;
+/// Where a table begins; with areas, one that may move.
+fn table(rng: &mut Rng, areas: bool) -> Va {
+    let tables = if areas { 1..3 } else { 0..PAGES / BLOCK_PAGES };
+    let at = rng.usize(tables) * BLOCK_PAGES;
     page(rng, at..at + 1)
 }
 

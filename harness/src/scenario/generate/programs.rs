@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random programs.
 
+use super::duel::Duel;
 use super::sketch::Sketch;
 use super::{BLOCK, Swarm, access, any, page, percent, weighted};
 use crate::scenario::MAX_OPS;
@@ -10,41 +11,77 @@ use shootdown_machine::{Op, OpKind, Operands, PAGES, Prot, Space, Va};
 /// Operations of short programs, in percent, that are meant to race with another CPU's.
 const RACES: u32 = 35;
 
+/// Duels that are drawn, at most, until one has all that it needs.
+const RETRIES: usize = 8;
+
+pub(super) type Programs = Vec<Vec<Op>>;
+
+/// Gives a CPU an operation more.
+pub(super) fn add(programs: &mut Programs, sketch: &mut Sketch, cpu: usize, op: Op) {
+    if programs[cpu].len() < MAX_OPS {
+        sketch.did(cpu, op);
+        programs[cpu].push(op);
+    }
+}
+
 impl Swarm {
-    pub(super) fn programs(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
-        if self.tables {
-            return self.together(rng);
+    pub(super) fn programs(&self, rng: &mut Rng) -> Programs {
+        if self.tables
+            && let Some(programs) = (0..RETRIES).find_map(|_| self.together(rng))
+        {
+            return programs;
         }
         (0..self.cpus).map(|_| self.program(rng)).collect()
     }
 
     /// Short programs whose operations mostly find something to do: what one needs is done
-    /// before, by the same CPU or by another.
-    fn together(&self, rng: &mut Rng) -> Vec<Vec<Op>> {
+    /// before, by the same CPU or by another. `None`: a duel lacks what it needs.
+    pub(super) fn together(&self, rng: &mut Rng) -> Option<Programs> {
         let cpus = usize::from(self.cpus);
-        let mut sketch = Sketch::new();
+        let mut sketch = Sketch::new(self.areas);
         let mut programs = vec![Vec::with_capacity(MAX_OPS); cpus];
-        let mut add = |sketch: &mut Sketch, cpu: usize, op| {
-            if programs[cpu].len() < MAX_OPS {
-                sketch.did(cpu, op);
-                programs[cpu].push(op);
-            }
-        };
         let (space, certain) = (Space(rng.u8(..self.spaces)), rng.usize(..cpus));
         if self.empty && self.kinds.has(OpKind::Exit) {
-            add(&mut sketch, certain, Op::Exit(space));
+            add(&mut programs, &mut sketch, certain, Op::Exit(space));
         }
         if self.users {
             for cpu in 0..cpus {
                 if cpu != certain && percent(rng, 60) {
                     continue;
                 }
-                add(&mut sketch, cpu, Op::Switch(space));
+                add(&mut programs, &mut sketch, cpu, Op::Switch(space));
                 if percent(rng, 75) {
-                    add(&mut sketch, cpu, Op::Touch(self.va(rng), access(rng)));
+                    let touch = Op::Touch(self.va(rng), access(rng));
+                    add(&mut programs, &mut sketch, cpu, touch);
                 }
             }
         }
+        if let Some(kinds) = &self.duel {
+            let programs = &mut programs;
+            let sketch = &mut sketch;
+            Duel {
+                swarm: self,
+                kinds,
+                maker: certain,
+                sketch,
+                programs,
+            }
+            .duel(rng)?;
+        } else {
+            self.mix(rng, &mut sketch, &mut programs);
+        }
+        for cpu in (0..cpus).filter(|_| self.users) {
+            if sketch.loaded(cpu).is_some() && percent(rng, 65) {
+                let touch = Op::Touch(self.va(rng), access(rng));
+                add(&mut programs, &mut sketch, cpu, touch);
+            }
+        }
+        Some(programs)
+    }
+
+    /// One or two operations for each CPU, or more without users, all mixed.
+    fn mix(&self, rng: &mut Rng, sketch: &mut Sketch, programs: &mut Programs) {
+        let cpus = programs.len();
         let count = |cpu| match self.users {
             // No program is empty.
             true if sketch.loaded(cpu).is_some() => any(rng, &[0, 1, 1, 1, 1, 2, 2]),
@@ -54,7 +91,7 @@ impl Swarm {
         let mut left: Vec<_> = (0..cpus).map(count).collect();
         let mut cpu = rng.usize(..cpus);
         // Who did the last operation, and what was there before it.
-        let mut last = (cpu, sketch);
+        let mut last = (cpu, *sketch);
         while left.iter().any(|left| *left > 0) {
             if left[cpu] == 0 || percent(rng, 40) {
                 cpu = (cpu + 1) % cpus;
@@ -63,22 +100,16 @@ impl Swarm {
             left[cpu] -= 1;
             // Two that race both find what was there before the first of them.
             let races = last.0 != cpu && percent(rng, RACES);
-            let found = if races { last.1 } else { sketch };
+            let found = if races { last.1 } else { *sketch };
             for (cpu, op) in self.enabled(rng, &found, cpu) {
-                last = (cpu, sketch);
-                add(&mut sketch, cpu, op);
+                last = (cpu, *sketch);
+                add(programs, sketch, cpu, op);
             }
         }
-        for cpu in (0..cpus).filter(|_| self.users) {
-            if sketch.loaded(cpu).is_some() && percent(rng, 65) {
-                add(&mut sketch, cpu, Op::Touch(self.va(rng), access(rng)));
-            }
-        }
-        programs
     }
 
     /// What would have to be done first, of the kinds that there are.
-    fn before(&self, sketch: &Sketch, op: Op, loaded: Space) -> Option<Op> {
+    pub(super) fn before(&self, sketch: &Sketch, op: Op, loaded: Space) -> Option<Op> {
         let first = match sketch.before(op, loaded)? {
             Op::Zap(space, va) if !self.kinds.has(OpKind::Zap) => Op::Unmap(space, va),
             first => first,
@@ -151,6 +182,11 @@ impl Swarm {
     /// An operation for a CPU that has probably loaded this space.
     pub(in crate::scenario) fn op(&self, rng: &mut Rng, loaded: Space) -> Op {
         let kind = OpKind::ALL[weighted(rng, &self.ops)];
+        self.op_of(rng, kind, loaded)
+    }
+
+    /// An operation of a kind, for a CPU that has probably loaded this space.
+    pub(super) fn op_of(&self, rng: &mut Rng, kind: OpKind, loaded: Space) -> Op {
         let other = Space(rng.u8(..self.spaces));
         let space = if percent(rng, 60) { loaded } else { other };
         let va = match kind {

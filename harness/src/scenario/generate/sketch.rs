@@ -37,6 +37,29 @@ pub(super) struct Sketch {
     spaces: [Tables; 8],
     /// What each CPU has loaded.
     loaded: [Option<Space>; 4],
+    /// Whether spaces have areas of their own at their first and last pages, as an mm has.
+    areas: bool,
+}
+
+/// Where the area of an mm begins that is one of large pages; it has one.
+const LARGE: Va = 12 * PAGE;
+
+/// Whether an mm has this: its first page is one of a file or a driver, its last area one of a
+/// large page.
+fn of_mm(op: Op) -> bool {
+    let first = op.va() == Some(0);
+    let large = op.va().is_some_and(|va| va >= LARGE);
+    match op {
+        Op::Move(_, _, to) => !first && !large && to != 0 && to < LARGE,
+        Op::Gup(..) => !first,
+        Op::Hint(..) => !first && !large,
+        Op::Zap(space, _) if first => space.0.is_multiple_of(2),
+        Op::Map(..) | Op::Unmap(..) | Op::Protect(..) | Op::Zap(..) => {
+            !large || op.va() == Some(LARGE)
+        }
+        Op::Touch(..) => true,
+        _ => !large,
+    }
 }
 
 fn bit(va: Va) -> u16 {
@@ -89,8 +112,9 @@ fn moves_table(from: Va, to: Va) -> bool {
 }
 
 impl Sketch {
-    pub(super) fn new() -> Sketch {
+    pub(super) fn new(areas: bool) -> Sketch {
         Sketch {
+            areas,
             spaces: [FIRST; 8],
             loaded: [None; 4],
         }
@@ -112,6 +136,9 @@ impl Sketch {
 
     /// Whether a CPU that does this now probably has something to do.
     pub(super) fn has_effect(&self, cpu: usize, op: Op) -> bool {
+        if self.areas && !of_mm(op) {
+            return false;
+        }
         match op {
             // One that faults shows that nothing is left of a mapping.
             Op::Touch(..) | Op::SchedOut => self.loaded[cpu].is_some(),
@@ -147,6 +174,9 @@ impl Sketch {
     /// What would have to be done first, for this to have something to do, on a CPU that has
     /// `loaded` or is about to.
     pub(super) fn before(&self, op: Op, loaded: Space) -> Option<Op> {
+        if self.areas && !of_mm(op) {
+            return None;
+        }
         let unmap = |space, va| {
             if self.of(space).is_block(va) {
                 Op::Split(space, va)
@@ -246,7 +276,7 @@ mod tests {
 
     /// What of these, done in this order by one CPU, has something to do.
     fn effects(ops: &[Op]) -> Vec<bool> {
-        let mut sketch = Sketch::new();
+        let mut sketch = Sketch::new(false);
         let each = ops.iter().map(|op| {
             let effect = sketch.has_effect(0, *op);
             sketch.did(0, *op);
@@ -301,7 +331,7 @@ mod tests {
     #[test]
     fn what_an_operation_needs_comes_before_it() {
         let first = |op| {
-            let sketch = Sketch::new();
+            let sketch = Sketch::new(false);
             assert!(!sketch.has_effect(0, op));
             sketch.before(op, B)
         };
@@ -333,6 +363,30 @@ mod tests {
             ]),
             [false, true, false, true, true, false, true]
         );
+    }
+
+    #[test]
+    fn an_mm_has_areas() {
+        let mut sketch = Sketch::new(true);
+        let mut effect = |op| {
+            let effect = sketch.has_effect(0, op);
+            sketch.did(0, op);
+            (effect, sketch.before(op, A).is_some())
+        };
+        // A file's page is mapped, unmapped and written, but stays where it is; and a driver's is
+        // not zapped.
+        assert_eq!(effect(Op::Move(A, 0, 0x2000)), (false, false));
+        assert!(effect(Op::Zap(A, 0)).0);
+        assert!(!effect(Op::Zap(B, 0)).0);
+        assert!(effect(Op::Move(A, 0x1000, 0x2000)).0);
+        // Of the last area there is one page, which is shared and pinned, and nothing else.
+        assert!(!effect(Op::Map(A, 0xd000)).0);
+        assert!(effect(Op::Map(A, 0xc000)).0);
+        assert_eq!(effect(Op::Reclaim(A, 0xc000)), (false, false));
+        assert!(effect(Op::Gup(A, 0xc000)).0);
+        assert!(!effect(Op::Move(A, 0x2000, 0xd000)).0);
+        // Others have no such areas.
+        assert!(Sketch::new(false).has_effect(0, Op::Move(A, 0, 0x2000)));
     }
 
     #[test]
