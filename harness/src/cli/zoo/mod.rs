@@ -27,9 +27,10 @@ pub struct Args {
     /// Searches for each defect by each engine: seeds 1 to N.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: u32,
-    /// Another number of seeds for one engine. May be given several times.
-    #[arg(long, value_name = "ENGINE=N", value_parser = |text: &str| of_engine(text, 1000))]
-    seeds_of: Vec<(Engine, u32)>,
+    /// Another number of seeds for one engine, or fewer for one defect (VARIANT/DEFECT=N). May be
+    /// given several times.
+    #[arg(long, value_name = "ENGINE=N", value_parser = seeds_of)]
+    seeds_of: Vec<(Of, u32)>,
     /// CPU seconds after which a search is given up.
     #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=300))]
     seconds: u32,
@@ -59,20 +60,53 @@ pub struct Args {
     markdown: Option<PathBuf>,
 }
 
+/// What has a number of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Of {
+    Engine(Engine),
+    /// By its name.
+    Defect(String),
+}
+
+impl Of {
+    fn name(&self) -> &str {
+        match self {
+            Of::Engine(engine) => engine.name(),
+            Of::Defect(name) => name,
+        }
+    }
+}
+
+/// A number of seeds of an engine's or a defect's own.
+fn seeds_of(text: &str) -> Result<(Of, u32), String> {
+    let Some((name, _)) = text.split_once('=').filter(|(name, _)| name.contains('/')) else {
+        return of_engine(text, 1000).map(|(engine, number)| (Of::Engine(engine), number));
+    };
+    let defect = Subject::parse(name)?.name();
+    number(text, 1000).map(|(_, number)| (Of::Defect(defect), number))
+}
+
 /// A number of one engine's own, up to `most`.
 fn of_engine(text: &str, most: u32) -> Result<(Engine, u32), String> {
-    let (engine, number) = text.split_once('=').ok_or("expected ENGINE=N")?;
-    let engine = <Engine as clap::ValueEnum>::from_str(engine, false)?;
+    let (engine, number) = number(text, most)?;
+    Ok((
+        <Engine as clap::ValueEnum>::from_str(engine, false)?,
+        number,
+    ))
+}
+
+fn number(text: &str, most: u32) -> Result<(&str, u32), String> {
+    let (name, number) = text.split_once('=').ok_or("expected ENGINE=N")?;
     match number.parse() {
-        Ok(number) if (1..=most).contains(&number) => Ok((engine, number)),
+        Ok(number) if (1..=most).contains(&number) => Ok((name, number)),
         _ => Err(format!("expected 1 to {most}")),
     }
 }
 
-/// What holds for an engine: its own number, or else everybody's.
-fn own(numbers: &[(Engine, u32)], engine: Engine, else_: u32) -> u32 {
-    let own = numbers.iter().rev().find(|(of, _)| *of == engine);
-    own.map_or(else_, |(_, number)| *number)
+/// The last number that one of these has of its own.
+fn own<T: PartialEq>(numbers: &[(T, u32)], of: &T) -> Option<u32> {
+    let own = numbers.iter().rev().find(|(other, _)| other == of);
+    own.map(|(_, number)| *number)
 }
 
 /// Measures. Exit status 0 if each defect is found by one engine at least in nine of ten seeds.
@@ -151,16 +185,19 @@ fn trials(args: &Args, subjects: &[Subject], engines: &[Engine]) -> Vec<Trial> {
         .map(|by| (*by, trial::fingerprint(*by)))
         .collect();
     let mut trials = Vec::new();
-    let seeds = |engine: &Engine| own(&args.seeds_of, *engine, args.seeds);
+    let seeds = |engine: &Engine| own(&args.seeds_of, &Of::Engine(*engine)).unwrap_or(args.seeds);
     for seed in 1..=engines.iter().map(seeds).max().unwrap_or(0) {
         for &(subject, fingerprint) in &known {
-            let engines = engines.iter().filter(|engine| seed <= seeds(engine));
+            let most = own(&args.seeds_of, &Of::Defect(subject.name())).unwrap_or(u32::MAX);
+            let engines = engines
+                .iter()
+                .filter(|engine| seed <= seeds(engine).min(most));
             trials.extend(engines.map(|&engine| Trial {
                 subject,
                 fingerprint,
                 engine,
                 seed,
-                seconds: own(&args.limits, engine, args.seconds),
+                seconds: own(&args.limits, &engine).unwrap_or(args.seconds),
             }));
         }
     }
@@ -200,7 +237,7 @@ fn seeds(args: &Args) -> String {
     let plural = if args.seeds == 1 { "" } else { "s" };
     let mut words = format!("{} seed{plural} each", args.seeds);
     let others = args.seeds_of.iter();
-    let others = others.map(|(engine, seeds)| format!("{} {seeds}", engine.name()));
+    let others = others.map(|(of, seeds)| format!("{} {seeds}", of.name()));
     let others = others.collect::<Vec<_>>().join(", ");
     if !others.is_empty() {
         words += &format!(" ({others})");
@@ -218,10 +255,11 @@ fn command(args: &Args) -> String {
         command += &format!(" --engine {}", engine.name());
     }
     command += &format!(" --seeds {} --seconds {}", args.seeds, args.seconds);
-    for (option, numbers) in [("seeds-of", &args.seeds_of), ("limit", &args.limits)] {
-        for (engine, number) in numbers {
-            command += &format!(" --{option} {}={number}", engine.name());
-        }
+    for (of, number) in &args.seeds_of {
+        command += &format!(" --seeds-of {}={number}", of.name());
+    }
+    for (engine, number) in &args.limits {
+        command += &format!(" --limit {}={number}", engine.name());
     }
     let file = args.markdown.as_deref().unwrap_or(Path::new("FILE"));
     command + &format!(" --markdown {}", file.display())

@@ -68,6 +68,15 @@ fn the_first_seed_comes_first_for_all() {
             of(2, "arm64-asid/B-1", "fuzz", 9),
         ]
     );
+    // One defect may have fewer.
+    let args = super::tests::args("--seeds 2 --seeds-of arm64-asid/B-1=1").unwrap();
+    let fewer = super::trials(&args, &subjects, &[Engine::Fuzz]);
+    let said: Vec<_> = fewer.iter().map(|t| (t.seed, t.subject.name())).collect();
+    let of = |seed, name: &str| (seed, name.to_owned());
+    assert_eq!(
+        said,
+        [of(1, "canary"), of(1, "arm64-asid/B-1"), of(2, "canary")]
+    );
 }
 
 #[test]
@@ -116,20 +125,20 @@ fn names_are_defects_variants_or_all() {
 
 #[test]
 fn limits_and_the_command_for_the_same_again() {
-    let args =
-        args("canary --seeds 3 --limit random=20 --seeds-of fuzz=4 --engine fuzz --markdown m.md")
-            .unwrap();
+    let line = "canary --seeds 3 --limit random=20 --seeds-of fuzz=4 \
+                --seeds-of arm64-asid/B-1=2 --engine fuzz --markdown m.md";
+    let all = args(line).unwrap();
     assert_eq!(
-        command(&args),
+        command(&all),
         "shootdown zoo canary --engine fuzz --seeds 3 --seconds 60 --seeds-of fuzz=4 \
-         --limit random=20 --markdown m.md"
+         --seeds-of arm64-asid/B-1=2 --limit random=20 --markdown m.md"
     );
-    assert_eq!(super::seeds(&args), "3 seeds each (fuzz 4)");
+    assert_eq!(seeds(&all), "3 seeds each (fuzz 4, arm64-asid/B-1 2)");
     for bad in ["pct", "none=3", "pct=0", "pct=301", "pct=x"] {
-        assert!(
-            super::tests::args(&format!("--limit {bad}")).is_err(),
-            "{bad}"
-        );
+        assert!(args(&format!("--limit {bad}")).is_err(), "{bad}");
     }
-    assert!(super::tests::args("--seconds 301").is_err());
+    for bad in ["arm64-asid/none=2", "arm64-asid/B-1=0", "arm64-asid/B-1"] {
+        assert!(args(&format!("--seeds-of {bad}")).is_err(), "{bad}");
+    }
+    assert!(args("--seconds 301").is_err());
 }
