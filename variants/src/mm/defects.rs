@@ -26,12 +26,13 @@ pub const MOVE: Defect = Defect {
     needs: &[],
 };
 
-/// B-22b: the table that is to be moved is gone.
+/// B-22b: the table that is to be moved is gone, and what is moved is the frame at address 0. It
+/// is walked, and stored to, and freed with the next table that is taken from there.
 pub const RETRACTED: Defect = Defect {
     name: "B-22b",
     about: "mremap moves what was a table before it took the rmap locks",
     source: "6fa1066fc5d0 \"mm/mremap: fix move_normal_pmd/retract_page_tables race\", CVE-2024-50066",
-    breaks: &[FREED],
+    breaks: &[FREED, &["no-store-to-freed-table", "frame-freed-twice"]],
     needs: &[],
 };
 
