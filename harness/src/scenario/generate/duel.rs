@@ -74,12 +74,19 @@ impl Duel<'_> {
         self.sketch.loaded(self.maker).unwrap_or(any)
     }
 
+    /// What maps the page that it will be about, if the maker can and nothing is there.
+    fn missing(&self, space: Space) -> Option<Op> {
+        let map = Op::Map(space, self.swarm.hot[0]);
+        let possible = self.swarm.kinds.has(OpKind::Map);
+        (possible && self.sketch.has_effect(self.maker, map)).then_some(map)
+    }
+
     /// Often there is something where it will be about.
     fn map(&mut self, rng: &mut Rng) {
         for space in (0..self.swarm.spaces).map(Space) {
-            let map = Op::Map(space, self.swarm.hot[0]);
-            let possible = self.swarm.kinds.has(OpKind::Map);
-            if possible && self.sketch.has_effect(self.maker, map) && percent(rng, 50) {
+            if let Some(map) = self.missing(space)
+                && percent(rng, 50)
+            {
                 self.add(self.maker, map);
             }
         }
@@ -88,8 +95,7 @@ impl Duel<'_> {
     fn fork(&mut self, rng: &mut Rng) {
         let parent = Space(rng.u8(..self.swarm.spaces));
         let child = Space((parent.0 + 1) % self.swarm.spaces);
-        let map = Op::Map(parent, self.swarm.hot[0]);
-        if self.swarm.kinds.has(OpKind::Map) && self.sketch.has_effect(self.maker, map) {
+        if let Some(map) = self.missing(parent) {
             self.add(self.maker, map);
         }
         self.add(self.maker, Op::Exit(child));
@@ -191,17 +197,15 @@ impl Duel<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::generate::Swarm;
     use shootdown_machine::{Config, OpSet};
 
-    fn swarm(rng: &mut Rng, cpus: u8) -> Swarm {
+    fn swarm(rng: &mut Rng) -> Swarm {
         let machine = Config {
-            cpus,
+            cpus: 2,
             spaces: 2,
             ..Config::default()
         };
-        let every = OpSet::of(OpKind::ALL);
-        core::iter::repeat_with(|| Swarm::new(rng, &machine, every))
+        core::iter::repeat_with(|| Swarm::new(rng, &machine, OpSet::ALL))
             .find(|swarm| swarm.duel.is_some())
             .unwrap()
     }
@@ -233,7 +237,7 @@ mod tests {
         let mut rng = Rng::with_seed(1);
         let (mut made, mut drawn) = (0, 0);
         for _ in 0..3000 {
-            let swarm = swarm(&mut rng, 2);
+            let swarm = swarm(&mut rng);
             drawn += 1;
             let Some(programs) = swarm.together(&mut rng) else {
                 continue;
@@ -253,7 +257,7 @@ mod tests {
         let mut rng = Rng::with_seed(2);
         let mut copies = 0;
         for _ in 0..500 {
-            let swarm = swarm(&mut rng, 2);
+            let swarm = swarm(&mut rng);
             if !swarm.duel.as_ref().unwrap().forked {
                 continue;
             }
@@ -262,6 +266,16 @@ mod tests {
             };
             let forks = |op: &Op| matches!(op, Op::Fork(..));
             assert!(programs.iter().flatten().any(forks), "{programs:?}");
+            // Whoever makes the copy has mapped the page in what it copies, if that can be.
+            let maps = |(cpu, program): (usize, &Vec<Op>)| {
+                let at = program.iter().position(forks)?;
+                let mut sketch = Sketch::new(swarm.areas);
+                program[..at].iter().for_each(|op| sketch.did(cpu, *op));
+                let map = Op::Map(program[at].space()?, swarm.hot[0]);
+                Some(!sketch.has_effect(cpu, map))
+            };
+            let maps = programs.iter().enumerate().filter_map(maps);
+            assert!(maps.into_iter().any(|maps| maps), "{programs:?}");
             copies += 1;
         }
         assert!(copies > 20);
