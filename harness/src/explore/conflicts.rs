@@ -46,8 +46,17 @@ impl Words {
     }
 }
 
-/// A run of one CPU: its steps, `None` where an operation begins.
+/// A run of one CPU, or of one operation: its steps, `None` where an operation begins.
 type Run = Vec<Option<Act>>;
+
+/// A step that races, by its number among those of its operation; its beginning is the first.
+/// How often a CPU came round in an operation before says nothing about it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) struct Place {
+    /// The operation, by its number in the program.
+    pub(super) op: usize,
+    pub(super) step: usize,
+}
 
 /// What the CPUs have been seen to do in the runs of some programs.
 #[derive(Clone, Default)]
@@ -55,9 +64,9 @@ pub struct Conflicts {
     pub(super) words: Words,
     /// The last run, by CPU.
     last: [Run; 4],
-    /// The longest run of each CPU. A shorter one has no place in it for what the CPU does when
-    /// there is more to do.
-    longest: [Run; 4],
+    /// The longest run of each operation, by CPU. A shorter one has no place in it for what is
+    /// done when there is more to do.
+    longest: [Vec<Run>; 4],
 }
 
 /// What a step is about.
@@ -89,7 +98,8 @@ impl Conflicts {
     /// Forgets everything, for other programs.
     pub fn clear(&mut self) {
         self.words.users.clear();
-        for run in self.last.iter_mut().chain(&mut self.longest) {
+        let longest = self.longest.iter_mut().flatten();
+        for run in self.last.iter_mut().chain(longest) {
             run.clear();
         }
     }
@@ -97,8 +107,15 @@ impl Conflicts {
     /// A run begins.
     pub(super) fn begin(&mut self) {
         for (last, longest) in self.last.iter_mut().zip(&mut self.longest) {
-            if last.len() > longest.len() {
-                core::mem::swap(last, longest);
+            let ops = last.chunk_by(|_, act| act.is_some());
+            for (op, run) in ops.enumerate() {
+                if longest.len() == op {
+                    longest.push(Run::new());
+                }
+                if run.len() > longest[op].len() {
+                    longest[op].clear();
+                    longest[op].extend(run);
+                }
             }
             last.clear();
         }
@@ -123,103 +140,95 @@ impl Conflicts {
         }
     }
 
-    /// The steps of a CPU that race, in their order.
-    fn races(&self, cpu: u8) -> impl Iterator<Item = Option<Act>> {
-        let run = self.longest[cpu as usize].iter().copied();
-        run.filter(move |act| self.words.race(cpu, *act))
+    /// The steps of a CPU that race, in their order, and what each is about.
+    fn races(&self, cpu: u8) -> Vec<(Place, About)> {
+        let mut races = Vec::new();
+        for (op, run) in self.longest[cpu as usize].iter().enumerate() {
+            let race = run.iter().filter(|act| self.words.race(cpu, **act));
+            let place = |step| Place { op, step };
+            races.extend((0..).map(place).zip(race.map(|act| About::of(*act))));
+        }
+        races
     }
 
-    /// What these are about.
-    fn about(&self, cpu: u8) -> Vec<About> {
-        self.races(cpu).map(About::of).collect()
-    }
-
-    /// A step of a CPU that races, by its number among those: any, or one while TLBs are not told
-    /// yet, or one about anything, so that what is done once is as likely as what is done all the
-    /// time.
-    pub(super) fn any(&self, rng: &mut Rng, cpu: u8) -> Option<usize> {
-        let about = self.about(cpu);
+    /// A step of a CPU that races: any, or one while TLBs are not told yet, or one about anything,
+    /// so that what is done once is as likely as what is done all the time.
+    pub(super) fn any(&self, rng: &mut Rng, cpu: u8) -> Option<Place> {
         let way = rng.u8(..3);
         if way == 0
-            && let Some(step) = rng.choice(self.pending(cpu))
+            && let Some(place) = rng.choice(self.pending(cpu))
         {
-            return Some(step);
+            return Some(place);
         }
+        let races = self.races(cpu);
         if way < 2 {
-            return rng.choice(0..about.len());
+            return rng.choice(races).map(|(place, _)| place);
         }
-        let thing = rng.choice(things(&about))?;
-        rng.choice(of(&about, thing))
+        let thing = rng.choice(things(&races))?;
+        rng.choice(of(&races, thing))
     }
 
     /// Steps of a CPU that race while a descriptor has changed and TLBs are not told yet.
-    fn pending(&self, cpu: u8) -> Vec<usize> {
-        let (mut changed, mut step, mut steps) = (false, 0, Vec::new());
-        for act in &self.longest[cpu as usize] {
-            if self.words.race(cpu, *act) {
-                if changed {
-                    steps.push(step);
+    fn pending(&self, cpu: u8) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (op, run) in self.longest[cpu as usize].iter().enumerate() {
+            let (mut changed, mut step) = (false, 0);
+            for act in run {
+                if self.words.race(cpu, *act) {
+                    if changed {
+                        places.push(Place { op, step });
+                    }
+                    step += 1;
                 }
-                step += 1;
-            }
-            match act {
-                Some(Act::Store(word, ..) | Act::Rmw(word, ..)) if *word as usize >= VARS => {
-                    changed = true;
+                match act {
+                    Some(Act::Store(word, ..) | Act::Rmw(word, ..)) if *word as usize >= VARS => {
+                        changed = true;
+                    }
+                    Some(Act::Tlbi(_) | Act::SendIpi(..)) => changed = false,
+                    _ => {}
                 }
-                None | Some(Act::Tlbi(_) | Act::SendIpi(..)) => changed = false,
-                _ => {}
             }
         }
-        steps
-    }
-
-    /// Operations that a CPU does before the one of a step that races.
-    pub(super) fn operations_before(&self, cpu: u8, step: usize) -> usize {
-        let races = self.races(cpu).take(step + 1);
-        let begun = races.filter(Option::is_none).count();
-        begun.saturating_sub(1)
+        places
     }
 
     /// Two CPUs, and for each a step that races right before or after what it does to one thing.
-    pub(super) fn pair(&self, rng: &mut Rng) -> Option<[(u8, usize); 2]> {
-        let about: [_; 4] = core::array::from_fn(|cpu| self.about(cpu as u8));
-        let one = rng.choice(
-            (0..4)
-                .filter(|cpu| !about[*cpu].is_empty())
-                .collect::<Vec<_>>(),
-        )?;
-        let about = &about;
+    pub(super) fn pair(&self, rng: &mut Rng) -> Option<[(u8, Place); 2]> {
+        let races: [_; 4] = core::array::from_fn(|cpu| self.races(cpu as u8));
+        let some = |cpu: &usize| !races[*cpu].is_empty();
+        let one = rng.choice((0..4).filter(some).collect::<Vec<_>>())?;
+        let races = &races;
         let others = |thing| {
-            let has = move |other: &usize| *other != one && about[*other].contains(&thing);
+            let has = move |other: &usize| {
+                *other != one && races[*other].iter().any(|(_, about)| *about == thing)
+            };
             (0..4).filter(has).map(move |other| (thing, other))
         };
-        let shared = things(&about[one])
+        let shared = things(&races[one])
             .into_iter()
             .filter(|thing| *thing != About::Other);
         let (thing, other) = rng.choice(shared.flat_map(others).collect::<Vec<_>>())?;
-        let mut step = |cpu: usize| {
-            Some((
-                cpu as u8,
-                rng.choice(of(&about[cpu], thing))? + rng.usize(..2),
-            ))
+        let mut near = |cpu: usize| {
+            let mut place = rng.choice(of(&races[cpu], thing))?;
+            place.step += rng.usize(..2);
+            Some((cpu as u8, place))
         };
-        Some([step(one)?, step(other)?])
+        Some([near(one)?, near(other)?])
     }
 }
 
 /// Each thing once.
-fn things(about: &[About]) -> Vec<About> {
-    let mut things = about.to_vec();
+fn things(races: &[(Place, About)]) -> Vec<About> {
+    let mut things: Vec<_> = races.iter().map(|(_, about)| *about).collect();
     things.sort_unstable();
     things.dedup();
     things
 }
 
 /// The steps about this.
-fn of(about: &[About], thing: About) -> Vec<usize> {
-    (0..about.len())
-        .filter(|step| about[*step] == thing)
-        .collect()
+fn of(races: &[(Place, About)], thing: About) -> Vec<Place> {
+    let about = races.iter().filter(|(_, about)| *about == thing);
+    about.map(|(place, _)| *place).collect()
 }
 
 #[cfg(test)]
@@ -258,13 +267,16 @@ mod tests {
         let conflicts = seen(&[(0, own), (0, own), (0, STORE), (1, LOAD)]);
         let mut rng = Rng::with_seed(1);
         for _ in 0..20 {
-            assert_eq!(conflicts.any(&mut rng, 0), Some(0));
+            assert_eq!(conflicts.any(&mut rng, 0), Some(Place::default()));
             assert_eq!(conflicts.any(&mut rng, 2), None);
             let pair = conflicts.pair(&mut rng).unwrap();
             let mut cpus = pair.map(|(cpu, _)| cpu);
             cpus.sort_unstable();
             assert_eq!(cpus, [0, 1]);
-            assert!(pair.iter().all(|(_, step)| *step < 2));
+            assert!(
+                pair.iter()
+                    .all(|(_, place)| place.op == 0 && place.step < 2)
+            );
         }
     }
 
@@ -286,18 +298,28 @@ mod tests {
         let mut acts = steps.map(|act| (0, act)).to_vec();
         acts.push(other);
         // The store itself races with nobody; nor does word 6.
-        assert_eq!(seen(&acts).pending(0), [1, 2]);
+        let places = [1, 2].map(|step| Place { op: 0, step });
+        assert_eq!(seen(&acts).pending(0), places);
         assert!(seen(&acts[..2]).pending(0).is_empty());
         assert!(seen(&acts).pending(1).is_empty());
     }
 
     #[test]
-    fn the_longest_run_is_kept() {
-        let mut conflicts = seen(&[(0, STORE), (0, STORE), (1, LOAD)]);
-        conflicts.saw(0, Some(STORE));
-        conflicts.begin();
-        assert_eq!(conflicts.about(0).len(), 2);
+    fn the_longest_run_of_each_operation_is_kept() {
+        let mut conflicts = seen(&[(1, LOAD)]);
+        let runs: [&[_]; 3] = [&[1, 3], &[2, 1, 1], &[1]];
+        for run in runs {
+            for steps in run {
+                conflicts.saw(0, None);
+                (0..*steps).for_each(|_| conflicts.saw(0, Some(STORE)));
+            }
+            conflicts.begin();
+        }
+        let places: Vec<_> = conflicts.races(0).iter().map(|race| race.0).collect();
+        let each = [(0, 3), (1, 4), (2, 2)];
+        let each = each.map(|(op, steps)| (0..steps).map(move |step| Place { op, step }));
+        assert_eq!(places, each.into_iter().flatten().collect::<Vec<_>>());
         conflicts.clear();
-        assert_eq!(conflicts.about(0).len(), 0);
+        assert!(conflicts.races(0).is_empty());
     }
 }

@@ -23,6 +23,11 @@ impl Priorities {
         Priorities { order, run: (0, 0) }
     }
 
+    /// The CPU of the lowest priority.
+    pub(super) fn last(&self) -> Option<u8> {
+        self.order.last().copied()
+    }
+
     /// The first that can go on.
     pub(super) fn first(&self, exec: &mut dyn Exec) -> Option<u8> {
         self.order.iter().copied().find(|cpu| exec.ready(*cpu))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Priorities that change at steps that race.
 
-use super::conflicts::{Conflicts, Words};
+use super::conflicts::{Conflicts, Place, Words};
 use super::hardware::Hardware;
 use super::priorities::Priorities;
 use super::prologue::Prologue;
@@ -11,8 +11,9 @@ use crate::scenario::{Scenario, Slot, any, stale};
 use fastrand::Rng;
 use shootdown_machine::{Act, Announced};
 
-/// Where a CPU of a program that was never run is lowered, at most, in steps that race.
-const UNKNOWN: usize = 30;
+/// Where a CPU of a program that was never run is lowered, at most, in steps of an operation that
+/// race.
+const UNKNOWN: usize = 10;
 
 /// PCT, but each CPU has a few places of its own where its priority is lowered, and these are
 /// steps that race: an operation has a dozen of them, and not the hundred of all its steps.
@@ -22,11 +23,11 @@ pub struct Races {
     /// What is known before the run: a step that is counted as one that races stays one.
     words: Words,
     priorities: Priorities,
-    /// By CPU: where it is lowered, by the number of the step among those that race.
-    lowered: [Vec<usize>; 4],
-    /// By CPU: steps that race so far.
-    races: [usize; 4],
-    /// CPUs whose next step is counted in `races`.
+    /// By CPU: where it is lowered.
+    lowered: [Vec<Place>; 4],
+    /// By CPU: the last step so far that races.
+    at: [Option<Place>; 4],
+    /// CPUs whose next step is `at`.
     counted: [bool; 4],
     prologue: Prologue,
     /// Probability that a load that races reads an older value.
@@ -44,21 +45,31 @@ impl Races {
         } else {
             None
         };
-        for (cpu, step) in pair.into_iter().flatten() {
-            lowered[cpu as usize].push(step);
+        for (cpu, place) in pair.into_iter().flatten() {
+            lowered[cpu as usize].push(place);
         }
+        // Mostly each comes to a place within the window of the one before, and the last goes on.
+        let through = priorities.last().filter(|_| rng.u8(..3) > 0);
         for cpu in 0..cpus {
             // With a pair, more is mostly in its way.
-            if pair.is_some() && rng.u8(..3) > 0 {
+            if pair.is_some() && rng.u8(..3) > 0 || through == Some(cpu) {
                 continue;
             }
-            for _ in 0..any(rng, &[0, 0, 1, 1, 1, 1, 2, 2, 3]) {
-                let step = conflicts.any(rng, cpu);
-                lowered[cpu as usize].push(step.unwrap_or_else(|| rng.usize(..UNKNOWN)));
+            let counts: &[usize] = match through {
+                Some(_) => &[0, 1, 1, 1, 1, 1, 2, 2],
+                None => &[0, 0, 1, 1, 1, 1, 2, 2, 3],
+            };
+            for _ in 0..any(rng, counts) {
+                let ops = scenario.programs[cpu as usize].len().max(1);
+                let unknown = Place {
+                    op: rng.usize(..ops),
+                    step: rng.usize(..UNKNOWN),
+                };
+                lowered[cpu as usize].push(conflicts.any(rng, cpu).unwrap_or(unknown));
             }
         }
         let prologue = match rng.u8(..4) > 0 {
-            true => prologue(rng, scenario, conflicts, &lowered),
+            true => prologue(rng, scenario, &lowered),
             false => Vec::new(),
         };
         let lag = if scenario.machine.memory.stale_reads() {
@@ -72,7 +83,7 @@ impl Races {
             words: conflicts.words.clone(),
             priorities,
             lowered,
-            races: [0; 4],
+            at: [None; 4],
             counted: [false; 4],
             prologue: Prologue::new(rng, prologue),
             lag,
@@ -86,29 +97,34 @@ impl Races {
         one_step(cpu)
     }
 
-    /// Counts the next step of a CPU, if that races and was not counted yet.
-    fn comes_to_race(&mut self, exec: &dyn Exec, cpu: u8) -> bool {
+    /// Where the next step of a CPU is, if that races and was not counted yet.
+    fn comes_to_race(&mut self, exec: &dyn Exec, cpu: u8) -> Option<Place> {
         let c = cpu as usize;
         let act = exec.next(cpu).map(|next| next.act);
-        let race = !self.counted[c] && self.words.race(cpu, act);
-        self.races[c] += usize::from(race);
-        self.counted[c] |= race;
-        race
+        if self.counted[c] || !self.words.race(cpu, act) {
+            return None;
+        }
+        self.counted[c] = true;
+        let place = match (self.at[c], act) {
+            (Some(Place { op, step }), Some(_)) => Place { op, step: step + 1 },
+            (Some(Place { op, .. }), None) => Place {
+                op: op + 1,
+                step: 0,
+            },
+            (None, _) => Place::default(),
+        };
+        self.at[c] = Some(place);
+        self.at[c]
     }
 }
 
 /// How many of its operations each CPU does before it races: mostly all before the first that is
 /// interrupted, for they are what this one needs.
-fn prologue(
-    rng: &mut Rng,
-    scenario: &Scenario,
-    conflicts: &Conflicts,
-    lowered: &[Vec<usize>; 4],
-) -> Vec<(u8, usize)> {
+fn prologue(rng: &mut Rng, scenario: &Scenario, lowered: &[Vec<Place>; 4]) -> Vec<(u8, usize)> {
     let mut before = |cpu: u8| {
         let last = scenario.programs[cpu as usize].len().saturating_sub(1);
         match lowered[cpu as usize].iter().min() {
-            Some(step) => conflicts.operations_before(cpu, *step).min(last),
+            Some(place) => place.op.min(last),
             None => match rng.u8(..6) {
                 0 => 0,
                 1..4 => last,
@@ -138,14 +154,14 @@ impl Scheduler for Races {
         let cpu = self.priorities.first(exec)?;
         let c = cpu as usize;
         let race = self.comes_to_race(exec, cpu);
-        let change = race && self.lowered[c].contains(&(self.races[c] - 1));
+        let change = race.is_some_and(|place| self.lowered[c].contains(&place));
         if change || self.priorities.spins(cpu) {
             self.priorities.lower(cpu);
             self.hardware.windows += 1;
             return self.next(exec);
         }
         let loads = |next: Announced| matches!(next.act, Act::Load(..));
-        if race && self.rng.f64() < self.lag && exec.next(cpu).is_some_and(loads) {
+        if race.is_some() && self.rng.f64() < self.lag && exec.next(cpu).is_some_and(loads) {
             let by = stale(&mut self.rng);
             return Some(Slot::Stale { cpu, by });
         }

@@ -50,7 +50,12 @@ impl Duel<'_> {
         let first = rng.usize(..2);
         let mut firsts = Vec::new();
         for cpu in 0..self.programs.len() {
-            let which = if cpu < 2 { cpu ^ first } else { rng.usize(..2) };
+            let which = match cpu {
+                0 | 1 => cpu ^ first,
+                // One more that uses the page is in nobody's way.
+                _ if self.kinds.meet[0] == OpKind::Touch && percent(rng, 70) => 0,
+                _ => rng.usize(..2),
+            };
             let op = self.fitting(rng, self.kinds.meet[which], space, cpu, &firsts)?;
             firsts.push((cpu, op));
         }

@@ -6,6 +6,7 @@
 //! a single distribution would let them.
 
 mod duel;
+mod march;
 mod programs;
 mod schedule;
 mod sketch;
@@ -151,6 +152,9 @@ pub(super) struct Swarm {
     areas: bool,
     /// What these are a duel of, if they are one.
     duel: Option<Kinds>,
+    /// Whether one CPU goes through all spaces while the others do little; and how many of the
+    /// spaces that are loaded are used then, in percent.
+    entries: Option<u32>,
 }
 
 impl Swarm {
@@ -160,8 +164,26 @@ impl Swarm {
         let many = kinds.len() > OpKind::BASIC.len() + 4;
         if percent(rng, if many { 80 } else { 50 }) {
             swarm.about_tables(rng)
+        } else if machine.spaces > 2 && kinds.has(OpKind::Switch) && percent(rng, 40) {
+            swarm.marching(rng)
         } else {
             swarm
+        }
+    }
+
+    /// One in which a CPU marches, which is mostly about one page.
+    fn marching(self, rng: &mut Rng) -> Swarm {
+        let first = match percent(rng, 30) {
+            true => page(rng, BLOCK),
+            false => self.hot[0],
+        };
+        Swarm {
+            hot: match percent(rng, 60) {
+                true => [first; 3],
+                false => self.hot,
+            },
+            entries: Some(any(rng, &[0, 50, 90, 100])),
+            ..self
         }
     }
 
@@ -182,8 +204,13 @@ impl Swarm {
         for kind in others.iter().take(taken) {
             ops[**kind as usize] = rng.u32(10..=60);
         }
-        let users =
-            percent(rng, 50) && self.kinds.has(OpKind::Switch) && self.kinds.has(OpKind::Touch);
+        // Where an access meets something, others have used the page before.
+        let accessed = duel
+            .as_ref()
+            .is_some_and(|duel| duel.meet[0] == OpKind::Touch);
+        let users = percent(rng, if accessed { 80 } else { 50 })
+            && self.kinds.has(OpKind::Switch)
+            && self.kinds.has(OpKind::Touch);
         if self.kinds.has(OpKind::Touch) {
             ops[OpKind::Touch as usize] =
                 any(rng, if users { &[3, 10, 20] } else { &[10, 30, 60] });
@@ -250,12 +277,12 @@ impl Swarm {
     fn duel(&self, rng: &mut Rng, kinds: &[&OpKind]) -> Kinds {
         let mut kinds = kinds.iter().map(|kind| **kind);
         let mut meet = [(); 2].map(|()| kinds.next().unwrap_or(OpKind::Touch));
-        if self.kinds.has(OpKind::Touch) && percent(rng, 20) {
+        if self.kinds.has(OpKind::Touch) && percent(rng, 35) {
             meet[0] = OpKind::Touch;
         }
         let mut before: Vec<_> = kinds.take(any(rng, &[0, 0, 1, 1, 2])).collect();
         // Pages that others work with, and spaces that are copies, are ordinary ones.
-        if self.kinds.has(OpKind::Gup) && percent(rng, 20) {
+        if self.kinds.has(OpKind::Gup) && percent(rng, 30) {
             before.push(OpKind::Gup);
         }
         let forked = self.kinds.has(OpKind::Fork) && self.spaces > 1 && percent(rng, 35);
@@ -335,6 +362,7 @@ impl Swarm {
             users: false,
             duel: None,
             areas: false,
+            entries: None,
         }
     }
 
@@ -409,7 +437,7 @@ fn hot(rng: &mut Rng) -> [Va; 3] {
 
 pub(super) fn access(rng: &mut Rng) -> Access {
     // What is lost of a mapping, writes show best.
-    if percent(rng, 60) {
+    if percent(rng, 70) {
         Access::Write
     } else {
         Access::Read

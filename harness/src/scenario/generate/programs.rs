@@ -6,7 +6,7 @@ use super::sketch::Sketch;
 use super::{BLOCK, Swarm, access, any, page, percent, weighted};
 use crate::scenario::MAX_OPS;
 use fastrand::Rng;
-use shootdown_machine::{Op, OpKind, Operands, PAGES, Prot, Space, Va};
+use shootdown_machine::{Op, OpKind, Operands, PAGE, PAGES, Prot, Space, Va};
 
 /// Operations of short programs, in percent, that are meant to race with another CPU's.
 const RACES: u32 = 35;
@@ -31,6 +31,9 @@ impl Swarm {
         {
             return programs;
         }
+        if let Some(entries) = self.entries {
+            return self.march(rng, entries);
+        }
         (0..self.cpus).map(|_| self.program(rng)).collect()
     }
 
@@ -46,11 +49,11 @@ impl Swarm {
         }
         if self.users {
             for cpu in 0..cpus {
-                if cpu != certain && percent(rng, 60) {
+                if cpu != certain && percent(rng, 45) {
                     continue;
                 }
                 add(&mut programs, &mut sketch, cpu, Op::Switch(space));
-                if percent(rng, 75) {
+                if percent(rng, 80) {
                     let touch = Op::Touch(self.va(rng), access(rng));
                     add(&mut programs, &mut sketch, cpu, touch);
                 }
@@ -227,7 +230,10 @@ impl Swarm {
 
     /// An address within the one block, mostly.
     fn block_va(&self, rng: &mut Rng) -> Va {
-        if percent(rng, 70) {
+        let hot = self.hot[0];
+        if BLOCK.contains(&((hot / PAGE) as usize)) && percent(rng, 60) {
+            hot
+        } else if percent(rng, 70) {
             page(rng, BLOCK)
         } else {
             self.va(rng)
