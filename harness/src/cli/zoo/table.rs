@@ -45,9 +45,10 @@ impl Cell {
         }
     }
 
-    /// Whether it is found in nine of ten seeds.
-    fn good(&self) -> bool {
-        self.tried > 0 && self.found * 10 >= self.tried * 9
+    /// Whether it is found in nine of ten seeds, of as many as others have: one that had a single
+    /// seed and was lucky says little.
+    fn good(&self, seeds: usize) -> bool {
+        seeds > 0 && self.found * 10 >= seeds * 9
     }
 
     /// `9/10`.
@@ -188,7 +189,9 @@ impl Table {
 
     /// The defects that no engine finds in nine of ten seeds.
     pub fn missed(&self) -> Vec<&str> {
-        let missed = |row: &&Row| !row.cells.iter().any(Cell::good);
+        let cells = self.rows.iter().flat_map(|row| &row.cells);
+        let seeds = cells.map(|cell| cell.tried).max().unwrap_or(0);
+        let missed = |row: &&Row| !row.cells.iter().any(|cell| cell.good(seeds));
         self.rows
             .iter()
             .filter(missed)
@@ -309,6 +312,26 @@ pub(super) mod tests {
         assert_eq!(table.missed(), ["canary"]);
         let few: Vec<Record> = results.into_iter().filter(|r| r.seed != 3).collect();
         assert!(super::tests::table(&few).missed().is_empty());
+    }
+
+    #[test]
+    fn fewer_seeds_than_others_had_are_not_enough() {
+        let of = |defect: &str, seed| {
+            let mut record = record(&trial(Engine::Run, seed, 60), Some(1.0));
+            record.defect = defect.into();
+            record
+        };
+        let mut results: Vec<Record> = (1..=10).map(|seed| of("one", seed)).collect();
+        results.extend((1..=8).map(|seed| of("two", seed)));
+        let names = vec!["one".into(), "two".into()];
+        let missed = |results: &[Record]| {
+            let all: Vec<_> = results.iter().collect();
+            let table = Table::new(names.clone(), vec![Engine::Run], &all);
+            table.missed().len()
+        };
+        assert_eq!(missed(&results), 1);
+        results.push(of("two", 9));
+        assert_eq!(missed(&results), 0);
     }
 
     #[test]
