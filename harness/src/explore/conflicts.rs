@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which steps of some programs race, as their runs show.
 
+use core::ops::Range;
 use fastrand::Rng;
 use shootdown_machine::{Act, VARS};
 
@@ -140,10 +141,16 @@ impl Conflicts {
         }
     }
 
-    /// The steps of a CPU that race, in their order, and what each is about.
-    fn races(&self, cpu: u8) -> Vec<(Place, About)> {
+    /// The runs of some operations, with their numbers.
+    fn runs(&self, cpu: u8, ops: &Range<usize>) -> impl Iterator<Item = (usize, &Run)> {
+        let runs = self.longest[cpu as usize].iter().enumerate();
+        runs.take(ops.end).skip(ops.start)
+    }
+
+    /// The steps of these operations that race, in their order, and what each is about.
+    fn races(&self, cpu: u8, ops: &Range<usize>) -> Vec<(Place, About)> {
         let mut races = Vec::new();
-        for (op, run) in self.longest[cpu as usize].iter().enumerate() {
+        for (op, run) in self.runs(cpu, ops) {
             let race = run.iter().filter(|act| self.words.race(cpu, **act));
             let place = |step| Place { op, step };
             races.extend((0..).map(place).zip(race.map(|act| About::of(*act))));
@@ -151,16 +158,34 @@ impl Conflicts {
         races
     }
 
+    /// All operations of a CPU or, if `one`, mostly one of the last: those before make what these
+    /// need.
+    fn ops(&self, rng: &mut Rng, cpu: u8, one: bool) -> Range<usize> {
+        let runs = &self.longest[cpu as usize];
+        let ops = runs.iter().take_while(|run| !run.is_empty()).count();
+        if !one || ops == 0 {
+            return 0..ops;
+        }
+        let op = match rng.u8(..20) {
+            0..8 => ops - 1,
+            8..13 => ops.saturating_sub(2),
+            _ => rng.usize(..ops),
+        };
+        op..op + 1
+    }
+
     /// A step of a CPU that races: any, or one while TLBs are not told yet, or one about anything,
     /// so that what is done once is as likely as what is done all the time.
     pub(super) fn any(&self, rng: &mut Rng, cpu: u8) -> Option<Place> {
+        let one = rng.bool();
+        let ops = self.ops(rng, cpu, one);
         let way = rng.u8(..3);
         if way == 0
-            && let Some(place) = rng.choice(self.pending(cpu))
+            && let Some(place) = rng.choice(self.pending(cpu, &ops))
         {
             return Some(place);
         }
-        let races = self.races(cpu);
+        let races = self.races(cpu, &ops);
         if way < 2 {
             return rng.choice(races).map(|(place, _)| place);
         }
@@ -168,10 +193,11 @@ impl Conflicts {
         rng.choice(of(&races, thing))
     }
 
-    /// Steps of a CPU that race while a descriptor has changed and TLBs are not told yet.
-    fn pending(&self, cpu: u8) -> Vec<Place> {
+    /// Steps of these operations that race while a descriptor has changed and TLBs are not told
+    /// yet.
+    fn pending(&self, cpu: u8, ops: &Range<usize>) -> Vec<Place> {
         let mut places = Vec::new();
-        for (op, run) in self.longest[cpu as usize].iter().enumerate() {
+        for (op, run) in self.runs(cpu, ops) {
             let (mut changed, mut step) = (false, 0);
             for act in run {
                 if self.words.race(cpu, *act) {
@@ -194,7 +220,11 @@ impl Conflicts {
 
     /// Two CPUs, and for each a step that races right before or after what it does to one thing.
     pub(super) fn pair(&self, rng: &mut Rng) -> Option<[(u8, Place); 2]> {
-        let races: [_; 4] = core::array::from_fn(|cpu| self.races(cpu as u8));
+        let within_one = rng.bool();
+        let races: [_; 4] = core::array::from_fn(|cpu| {
+            let cpu = cpu as u8;
+            self.races(cpu, &self.ops(rng, cpu, within_one))
+        });
         let some = |cpu: &usize| !races[*cpu].is_empty();
         let one = rng.choice((0..4).filter(some).collect::<Vec<_>>())?;
         let races = &races;
@@ -299,9 +329,9 @@ mod tests {
         acts.push(other);
         // The store itself races with nobody; nor does word 6.
         let places = [1, 2].map(|step| Place { op: 0, step });
-        assert_eq!(seen(&acts).pending(0), places);
-        assert!(seen(&acts[..2]).pending(0).is_empty());
-        assert!(seen(&acts).pending(1).is_empty());
+        assert_eq!(seen(&acts).pending(0, &(0..1)), places);
+        assert!(seen(&acts[..2]).pending(0, &(0..1)).is_empty());
+        assert!(seen(&acts).pending(1, &(0..1)).is_empty());
     }
 
     #[test]
@@ -315,11 +345,12 @@ mod tests {
             }
             conflicts.begin();
         }
-        let places: Vec<_> = conflicts.races(0).iter().map(|race| race.0).collect();
+        let races = conflicts.races(0, &(0..3));
+        let places: Vec<_> = races.iter().map(|race| race.0).collect();
         let each = [(0, 3), (1, 4), (2, 2)];
         let each = each.map(|(op, steps)| (0..steps).map(move |step| Place { op, step }));
         assert_eq!(places, each.into_iter().flatten().collect::<Vec<_>>());
         conflicts.clear();
-        assert!(conflicts.races(0).is_empty());
+        assert!(conflicts.races(0, &(0..3)).is_empty());
     }
 }

@@ -7,7 +7,7 @@
 
 use super::programs::{Programs, add};
 use super::sketch::Sketch;
-use super::{Swarm, access, any, percent};
+use super::{Swarm, access, any, percent, weighted};
 use fastrand::Rng;
 use shootdown_machine::{Op, OpKind, Space};
 
@@ -165,16 +165,22 @@ impl Duel<'_> {
     /// What a CPU does after its first, if anything.
     fn second(&self, rng: &mut Rng, first: Op, space: Space) -> Option<Op> {
         let spaces = self.swarm.spaces;
-        Some(match rng.u8(..if spaces > 1 { 5 } else { 10 }) {
-            0 | 1 => {
+        // What copies share, ends when all have let go of it.
+        let weights = match spaces {
+            _ if self.kinds.forked => [4, 1, 1, 1],
+            1 => [2, 1, 1, 6],
+            _ => [2, 1, 1, 1],
+        };
+        Some(match weighted(rng, &weights) {
+            0 => {
                 let mut draw = || self.swarm.op_of(rng, first.kind(), space);
                 // The same to the other of two spaces, if a few draws give that.
                 let twin = |op: &Op| op.va() == first.va() && op.space() != first.space();
                 let twins = if spaces > 1 { 6 } else { 0 };
                 (0..twins).map(|_| draw()).find(twin).unwrap_or_else(draw)
             }
-            2 => Op::Touch(self.swarm.va(rng), access(rng)),
-            3 => {
+            1 => Op::Touch(self.swarm.va(rng), access(rng)),
+            2 => {
                 let kind = any(rng, &self.kinds.meet);
                 self.swarm.op_of(rng, kind, space)
             }

@@ -38,20 +38,20 @@ impl March<'_> {
         let cpus = self.programs.len();
         let (marcher, first) = (rng.usize(..cpus), any_space(rng));
         let others: Vec<_> = (0..cpus).filter(|cpu| *cpu != marcher).collect();
+        // One rollover or two.
+        let rounds = spaces + rng.u8(1..=spaces);
+        let last = Space((first.0 + rounds - 1) % spaces);
+        let some = any_space(rng);
+        // Mostly all are about one.
+        let about = any(rng, &[first, first, last, last, some]);
         for cpu in &others {
             if percent(rng, 70) {
-                let any = any_space(rng);
-                let space = if percent(rng, 50) { first } else { any };
+                let some = any_space(rng);
+                let space = if percent(rng, 60) { about } else { some };
                 self.enter(rng, *cpu, space);
             }
         }
-        // One rollover or two.
-        let rounds = spaces + rng.u8(1..=spaces);
         let rest = self.rest(rng, rounds);
-        // Mostly all are about one.
-        let last = Space((first.0 + rounds - 1) % spaces);
-        let some = any_space(rng);
-        let about = any(rng, &[first, first, last, last, some]);
         for round in 0..=rounds {
             for (_, kind) in rest.iter().filter(|(when, _)| *when == round) {
                 let any_cpu = rng.usize(..cpus);

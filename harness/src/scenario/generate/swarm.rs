@@ -138,7 +138,7 @@ impl Swarm {
             true if percent(rng, 85) => page(rng, BLOCK),
             // A page by itself comes and goes with its table, whose first is worth more.
             _ if percent(rng, 15) => page(rng, 8..PAGES),
-            _ if percent(rng, if fork { 50 } else { 20 }) => any(rng, &[8, 12, 12]) * PAGE,
+            _ if percent(rng, if fork { 60 } else { 20 }) => any(rng, &[8, 12, 12]) * PAGE,
             _ => self.hot[0],
         };
         if areas && first == 0 && has(&[OpKind::Move, OpKind::Gup, OpKind::Hint]) {
@@ -185,7 +185,7 @@ impl Swarm {
     fn duel(&self, rng: &mut Rng, kinds: &[&OpKind]) -> Kinds {
         let mut kinds = kinds.iter().map(|kind| **kind);
         let mut meet = [(); 2].map(|()| kinds.next().unwrap_or(OpKind::Touch));
-        if self.kinds.has(OpKind::Touch) && percent(rng, 35) {
+        if self.kinds.has(OpKind::Touch) && percent(rng, 28) {
             meet[0] = OpKind::Touch;
         }
         let mut before: Vec<_> = kinds.take(any(rng, &[0, 0, 1, 1, 2])).collect();
@@ -193,7 +193,7 @@ impl Swarm {
         if self.kinds.has(OpKind::Gup) && percent(rng, 30) {
             before.push(OpKind::Gup);
         }
-        let forked = self.kinds.has(OpKind::Fork) && self.spaces > 1 && percent(rng, 35);
+        let forked = self.kinds.has(OpKind::Fork) && self.spaces > 1 && percent(rng, 40);
         Kinds {
             meet,
             before,
