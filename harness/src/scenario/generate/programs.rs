@@ -220,7 +220,7 @@ impl Swarm {
     fn switch(&self, rng: &mut Rng, loaded: Space) -> Op {
         let by = if percent(rng, 8) {
             0
-        } else if self.march || self.spaces < 3 {
+        } else if self.in_order || self.spaces < 3 {
             1
         } else {
             rng.u8(1..self.spaces)

@@ -43,7 +43,7 @@ pub(in crate::scenario) struct Swarm {
     /// Operations of a program beside its first switch, at most.
     pub(super) most: usize,
     /// Whether programs walk through the spaces in order, which uses up tags fastest.
-    pub(super) march: bool,
+    pub(super) in_order: bool,
     /// Whether programs are rounds of a switch and a touch: the run loop of a VM, which
     /// has no tag before it is entered.
     pub(super) rounds: bool,
@@ -66,7 +66,8 @@ pub(in crate::scenario) struct Swarm {
 }
 
 impl Swarm {
-    /// Half are about tables, and more where most kinds are; the others are about tags as well.
+    /// Half are about tables, and more where most kinds are; the others are about tags as well, and
+    /// two in five of those are marches, if there are spaces for it.
     pub(in crate::scenario) fn new(rng: &mut Rng, machine: &Config, kinds: OpSet) -> Swarm {
         let swarm = Swarm::any(rng, machine, kinds);
         let many = kinds.len() > OpKind::BASIC.len() + 4;
@@ -263,7 +264,7 @@ impl Swarm {
             // Where little happens, what was set up is seldom undone by the next operation.
             // Allocators come round after many switches, though.
             most: any(rng, &[4, 7, 11, 11]),
-            march: percent(rng, 30),
+            in_order: percent(rng, 30),
             rounds: percent(rng, 40),
             empty: false,
             tables: false,
