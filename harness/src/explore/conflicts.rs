@@ -54,7 +54,8 @@ type Run = Vec<Option<Act>>;
 /// How often a CPU came round in an operation before says nothing about it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) struct Place {
-    /// The operation, by its number in the program.
+    /// The operation, by its number among those of the program that have a step: one that has
+    /// nothing to do is over before anybody sees it, and so those after it are counted anew.
     pub(super) op: usize,
     pub(super) step: usize,
 }

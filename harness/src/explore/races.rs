@@ -48,7 +48,8 @@ impl Races {
         for (cpu, place) in pair.into_iter().flatten() {
             lowered[cpu as usize].push(place);
         }
-        // Mostly each comes to a place within the window of the one before, and the last goes on.
+        // Mostly each comes to a place within the window of the one before, and the last goes on,
+        // but for a stop of the pair's.
         let through = priorities.last().filter(|_| rng.u8(..3) > 0);
         for cpu in 0..cpus {
             // With a pair, more is mostly in its way.
