@@ -74,9 +74,7 @@ impl March<'_> {
 
     /// What else there is: before which round, mostly at one end, and its kind.
     fn rest(&self, rng: &mut Rng, rounds: u8) -> Vec<(u8, OpKind)> {
-        let rest = |kind: &OpKind| !matches!(kind, OpKind::Switch | OpKind::Touch);
-        let kinds = OpKind::ALL.iter().copied().filter(rest);
-        let kinds: Vec<_> = kinds.filter(|kind| self.swarm.kinds.has(*kind)).collect();
+        let kinds = self.swarm.others();
         let count = any(rng, &[0, 1, 1, 2, 2]);
         let mut draw = || {
             let some = rng.u8(..=rounds);

@@ -96,14 +96,19 @@ impl Swarm {
         }
     }
 
+    /// The kinds that there are, but for loading a space and using it.
+    pub(super) fn others(&self) -> Vec<OpKind> {
+        let other = |kind: &OpKind| !matches!(kind, OpKind::Switch | OpKind::Touch);
+        let others = OpKind::ALL.iter().copied().filter(other);
+        others.filter(|kind| self.kinds.has(*kind)).collect()
+    }
+
     /// One that is about tables.
     fn about_tables(self, rng: &mut Rng) -> Swarm {
         let mut ops = [0; OpKind::ALL.len()];
-        let others = |kind: &OpKind| !matches!(kind, OpKind::Switch | OpKind::Touch);
-        let mut others: Vec<_> = OpKind::ALL.iter().filter(|kind| others(kind)).collect();
+        let mut others = self.others();
         // A copy goes to another space.
-        let lacks = |kind: OpKind| kind == OpKind::Fork && self.spaces < 2;
-        others.retain(|kind| self.kinds.has(**kind) && !lacks(**kind));
+        others.retain(|kind| *kind != OpKind::Fork || self.spaces > 1);
         rng.shuffle(&mut others);
         let duel = percent(rng, DUELS).then(|| self.duel(rng, &others));
         let taken = match &duel {
@@ -111,7 +116,7 @@ impl Swarm {
             None => any(rng, &[1, 2, 2, 3, 4, 6]),
         };
         for kind in others.iter().take(taken) {
-            ops[**kind as usize] = rng.u32(10..=60);
+            ops[*kind as usize] = rng.u32(10..=60);
         }
         // Where an access meets something, others have used the page before.
         let accessed = duel
@@ -183,8 +188,8 @@ impl Swarm {
     }
 
     /// A duel of the first of these kinds.
-    fn duel(&self, rng: &mut Rng, kinds: &[&OpKind]) -> Kinds {
-        let mut kinds = kinds.iter().map(|kind| **kind);
+    fn duel(&self, rng: &mut Rng, kinds: &[OpKind]) -> Kinds {
+        let mut kinds = kinds.iter().copied();
         let mut meet = [(); 2].map(|()| kinds.next().unwrap_or(OpKind::Touch));
         if self.kinds.has(OpKind::Touch) && percent(rng, 28) {
             meet[0] = OpKind::Touch;
