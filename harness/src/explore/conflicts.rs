@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which steps of some programs race, as their runs show.
 
+use super::rarity::Meetings;
 use core::ops::Range;
 use fastrand::Rng;
-use shootdown_machine::{Act, VARS};
+use shootdown_machine::{Act, Announced, VARS};
 
 /// CPUs that use one word, a bit for each.
 #[derive(Clone, Copy, Default)]
@@ -69,6 +70,8 @@ pub struct Conflicts {
     /// The longest run of each operation, by CPU. A shorter one has no place in it for what is
     /// done when there is more to do.
     longest: [Vec<Run>; 4],
+    /// Where they meet.
+    pub(super) meetings: Meetings,
 }
 
 /// What a step is about.
@@ -100,6 +103,7 @@ impl Conflicts {
     /// Forgets everything, for other programs.
     pub fn clear(&mut self) {
         self.words.users.clear();
+        self.meetings.clear();
         let longest = self.longest.iter_mut().flatten();
         for run in self.last.iter_mut().chain(longest) {
             run.clear();
@@ -121,10 +125,15 @@ impl Conflicts {
             }
             last.clear();
         }
+        self.meetings.begin();
     }
 
     /// A CPU is about to do this.
-    pub(super) fn saw(&mut self, cpu: u8, act: Option<Act>) {
+    pub(super) fn saw(&mut self, cpu: u8, next: Option<Announced>) {
+        let act = next.map(|next| next.act);
+        if let Some(next) = next {
+            self.meetings.saw(cpu, next);
+        }
         self.last[cpu as usize].push(act);
         let About::Word(word) = About::of(act) else {
             return;
@@ -268,10 +277,17 @@ mod tests {
     use shootdown_machine::Order;
     use shootdown_machine::arm64::{Kind, Tlbi};
 
+    fn here(act: Act) -> Announced {
+        Announced {
+            act,
+            site: core::panic::Location::caller(),
+        }
+    }
+
     fn seen(acts: &[(u8, Act)]) -> Conflicts {
         let mut conflicts = Conflicts::default();
         for (cpu, act) in acts {
-            conflicts.saw(*cpu, Some(*act));
+            conflicts.saw(*cpu, Some(here(*act)));
         }
         conflicts.begin();
         conflicts
@@ -342,7 +358,7 @@ mod tests {
         for run in runs {
             for steps in run {
                 conflicts.saw(0, None);
-                (0..*steps).for_each(|_| conflicts.saw(0, Some(STORE)));
+                (0..*steps).for_each(|_| conflicts.saw(0, Some(here(STORE))));
             }
             conflicts.begin();
         }

@@ -4,7 +4,7 @@
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, Word, any, stale};
 use fastrand::Rng;
-use shootdown_machine::{Act, Machine, Memory, PAGE, PAGES, Pick, Va};
+use shootdown_machine::{Act, Memory, PAGE, PAGES, Pick, State, Va};
 
 /// What hardware does at random between the steps of CPUs.
 pub struct Hardware {
@@ -59,11 +59,11 @@ impl Hardware {
         let pick = any(rng, Pick::ALL);
         let resolve = |cpu| Slot::Resolve { cpu, pick };
         Hardware {
-            opening: match rng.bool() {
+            opening: match rng.u8(..4) > 0 {
                 true => (0..machine.cpus).map(resolve).collect(),
                 false => Vec::new(),
             },
-            eager: any(rng, &[0.0, 0.2, 0.6]),
+            eager: any(rng, &[0.0, 0.3, 0.8]),
             access: [None; 4],
             windows: 0,
             seen: 0,
@@ -78,21 +78,21 @@ impl Hardware {
     }
 
     /// Whether there was a TLBI, a DSB, a change of a descriptor or a hand-over since the last look.
-    fn opens_window(&mut self, machine: &Machine) -> bool {
-        let state = machine.state();
+    fn opens_window(&mut self, state: &State) -> bool {
         let (cost, changes) = (&state.cost, u64::from(state.pte_changes));
         let now = self.windows + cost.tlbis() + cost.dsb + changes;
         core::mem::replace(&mut self.seen, now) != now
     }
 
     /// A CPU that has come to an access since the last look, and the address.
-    fn accesses(&mut self, exec: &dyn Exec) -> Option<(u8, Va)> {
-        (0..self.cpus).find_map(|cpu| {
-            let here = match exec.next(cpu)?.act {
+    fn accesses(&mut self, state: &State) -> Option<(u8, Va)> {
+        let mut cpus = (0..).zip(state.cpus.iter().zip(&mut self.access));
+        cpus.find_map(|(cpu, (c, access))| {
+            let here = match c.next.as_ref()?.act {
                 Act::Access(va, _) => Some(va),
                 _ => None,
             };
-            let was = core::mem::replace(&mut self.access[cpu as usize], here);
+            let was = core::mem::replace(access, here);
             here.filter(|_| was.is_none()).map(|va| (cpu, va))
         })
     }
@@ -102,27 +102,27 @@ impl Hardware {
         if let Some(slot) = self.opening.pop() {
             return Some(slot);
         }
-        if exec.machine().state().has_host() && self.rng.f64() < self.preemption {
+        let state = exec.machine().state();
+        if state.has_host() && self.rng.f64() < self.preemption {
             let cpu = self.rng.u8(..self.cpus);
-            return Some(if exec.machine().state().cpus[cpu as usize].preempted {
+            return Some(if state.cpus[cpu as usize].preempted {
                 Slot::Resume { cpu }
             } else {
                 Slot::Preempt { cpu }
             });
         }
-        let on_its_way = |cpu: &u8| exec.machine().state().awaits_ipi(*cpu);
-        if let Some(cpu) = (0..self.cpus).find(on_its_way)
+        if let Some(cpu) = (0..self.cpus).find(|cpu| state.awaits_ipi(*cpu))
             && self.rng.f64() < self.arrival
         {
             return Some(Slot::Ipi { cpu });
         }
-        if self.opens_window(exec.machine()) && self.rng.f64() < self.eager {
+        if self.opens_window(&state) && self.rng.f64() < self.eager {
             let (cpu, va) = (self.rng.u8(..self.cpus), self.hot[self.rng.usize(..2)]);
             // One that stops on its way goes on after the next of these.
             let steps = any(&mut self.rng, &[None, None, Some(2)]);
             return Some(walk(cpu, va, steps));
         }
-        if let Some((cpu, va)) = self.accesses(exec)
+        if let Some((cpu, va)) = self.accesses(&state)
             && self.rng.f64() < self.eager
         {
             return Some(walk(cpu, va, None));

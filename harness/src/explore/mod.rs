@@ -9,6 +9,7 @@ mod priorities;
 mod prologue;
 mod races;
 mod random;
+mod rarity;
 mod record;
 mod turns;
 
@@ -23,6 +24,7 @@ use crate::exec::{Bench, Exec};
 use crate::fixed::Fixed;
 use crate::scenario::{MAX_SLOTS, Scenario, Slot, Stop, generate, reschedule, weighted};
 use fastrand::Rng;
+use rarity::Rarity;
 use record::Record;
 use shootdown_machine::OpSet;
 
@@ -87,12 +89,18 @@ pub(crate) fn one_step(cpu: u8) -> Slot {
     }
 }
 
-/// Schedules that programs get, one after the other. What their first runs show helps the later
-/// ones; a bug that any schedule shows needs many programs, though.
-const SCHEDULES: usize = 6;
+/// Schedules that all programs get, one after the other. What their first runs show helps the
+/// later ones; a bug that any schedule shows needs many programs, though.
+const SCHEDULES: usize = 3;
+
+/// Schedules that programs get beside these whose CPUs meet as few others' do.
+const MORE: usize = 20;
 
 /// How often each strategy's turn is, where none is asked for.
 const WEIGHTS: [u32; Strategy::ALL.len()] = [1, 3, 4, 2, 12, 2];
+
+/// The same once much is known of the programs.
+const LATER: [u32; Strategy::ALL.len()] = [0, 1, 3, 2, 12, 0];
 
 /// Scenario after scenario, by one strategy or by all: programs, and several schedules for each.
 pub struct Search<'a> {
@@ -106,8 +114,14 @@ pub struct Search<'a> {
     scenario: Scenario,
     /// What was seen of its programs.
     conflicts: Conflicts,
-    /// Scenarios so far.
-    tried: usize,
+    /// By subject: what was seen of all programs that it drove.
+    rarity: Vec<Rarity>,
+    /// The subject that drives these.
+    driver: usize,
+    /// Schedules that they have had.
+    had: usize,
+    /// Schedules that they get.
+    gets: usize,
 }
 
 impl<'a> Search<'a> {
@@ -126,22 +140,29 @@ impl<'a> Search<'a> {
             rng,
             scenario: Scenario::default(),
             conflicts: Conflicts::default(),
-            tried: 0,
+            rarity: vec![Rarity::default(); subjects.len()],
+            driver: 0,
+            had: 0,
+            gets: 0,
         }
     }
 
     /// The next scenario: its schedule is made on the way by one variant's run, and then given to
     /// the others. What was found, and how many steps it took.
     pub fn next(&mut self, bench: &mut Bench) -> (Option<Found>, u64) {
-        let (program, schedule_number) = (self.tried / SCHEDULES, self.tried % SCHEDULES);
-        let by = self.subjects[program % self.subjects.len()];
-        self.tried += 1;
-        if schedule_number == 0 {
-            self.scenario = generate(&mut self.rng, self.ops);
-            self.fixed.apply(&mut self.scenario);
-            self.conflicts.clear();
+        if self.had == SCHEDULES && self.is_rare() {
+            self.gets += MORE;
         }
-        let any = |rng: &mut Rng| Strategy::ALL[weighted(rng, &WEIGHTS)];
+        if self.had == self.gets {
+            self.begin();
+        }
+        let (schedule_number, by) = (self.had, self.subjects[self.driver]);
+        self.had += 1;
+        let weights = match schedule_number {
+            0..SCHEDULES => &WEIGHTS,
+            _ => &LATER,
+        };
+        let any = |rng: &mut Rng| Strategy::ALL[weighted(rng, weights)];
         let strategy = self.strategy.unwrap_or_else(|| any(&mut self.rng));
         if strategy == Strategy::Bursts && schedule_number > 0 {
             reschedule(&mut self.rng, &mut self.scenario, self.ops);
@@ -160,6 +181,21 @@ impl<'a> Search<'a> {
         let outcome = check(bench, scenario, self.subjects);
         steps += outcome.results.iter().map(|r| r.cost.steps).sum::<u64>();
         (outcome.found, steps)
+    }
+
+    /// Other programs, and the next to drive them.
+    fn begin(&mut self) {
+        self.driver = (self.driver + 1) % self.subjects.len();
+        (self.had, self.gets) = (0, SCHEDULES);
+        self.scenario = generate(&mut self.rng, self.ops);
+        self.fixed.apply(&mut self.scenario);
+        self.conflicts.clear();
+    }
+
+    /// Whether the programs are worth more schedules, by a strategy that learns from runs.
+    fn is_rare(&mut self) -> bool {
+        let learns = matches!(self.strategy, None | Some(Strategy::Races));
+        learns && self.rarity[self.driver].is_rare(&mut self.conflicts.meetings)
     }
 
     /// What was tried last.
@@ -211,7 +247,7 @@ pub fn schedule(
             && let Some(slot) = scheduler.next(exec)
         {
             if let Slot::Run { cpu, .. } = slot {
-                conflicts.saw(cpu, exec.next(cpu).map(|next| next.act));
+                conflicts.saw(cpu, exec.next(cpu));
             }
             let go_on = exec.apply(&slot);
             record.add(slot, exec);
@@ -270,6 +306,30 @@ mod tests {
             }
         }
         assert!(findings > 50 && ends > 500, "{findings} {ends}");
+    }
+
+    /// How often programs came in a row.
+    fn schedules(strategy: Option<Strategy>) -> Vec<usize> {
+        let subjects = [Subject::parse("arm64-asid").unwrap()];
+        let mut search = Search::new(&subjects, strategy, Fixed::default(), rng(7, 0));
+        let mut bench = Bench::default();
+        let mut programs = Vec::new();
+        for _ in 0..3000 {
+            search.next(&mut bench);
+            programs.push(search.scenario().programs.clone());
+        }
+        let each = programs.chunk_by(|one, other| one == other).map(<[_]>::len);
+        each.collect()
+    }
+
+    #[test]
+    fn rare_programs_get_more_schedules() {
+        let each = schedules(None);
+        let more = each.iter().filter(|n| **n > 2 * SCHEDULES).count();
+        assert!(more > 10 && more * 5 < each.len(), "{each:?}");
+        // Uniform random scheduling is what the others are measured by: it learns nothing.
+        let each = schedules(Some(Strategy::Random));
+        assert!(each.iter().all(|n| *n <= 2 * SCHEDULES), "{each:?}");
     }
 
     /// What earlier runs of the programs show is worth something: beside PCT, and beside itself

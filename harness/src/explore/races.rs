@@ -57,7 +57,7 @@ impl Races {
                 continue;
             }
             let counts: &[usize] = match through {
-                Some(_) => &[0, 1, 1, 1, 1, 1, 2, 2],
+                Some(_) => &[1, 1, 1, 1, 1, 1, 2, 2],
                 None => &[0, 0, 1, 1, 1, 1, 2, 2, 3],
             };
             for _ in 0..any(rng, counts) {
