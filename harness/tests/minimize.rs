@@ -152,3 +152,20 @@ fn programs_join_though_their_turns_do_not() {
     let again = minimize(bench, &less.scenario).unwrap().unwrap();
     assert_eq!(again.scenario, less.scenario);
 }
+
+/// Of operations that are interrupted in many places, none can be left out as they are: another
+/// schedule is sought for the others.
+#[test]
+fn what_is_large_is_sought_anew() {
+    let text = include_bytes!("scenarios/large.scenario");
+    let scenario = parse(text).unwrap();
+    let large = |scenario: &Scenario| scenario.size().0 > 12 || scenario.schedule.len() > 10;
+    assert!(large(&scenario));
+    let bench = &mut Bench::default();
+    let less = minimize(bench, &scenario).unwrap().unwrap();
+    assert!(!large(&less.scenario), "{}", less.scenario);
+    let ((ops, turns), (fewer, shorter)) = (scenario.size(), less.scenario.size());
+    assert!(fewer <= ops && shorter <= turns, "{}", less.scenario);
+    let expect = Some(less.found.expect());
+    assert_eq!(expect, scenario.expect);
+}

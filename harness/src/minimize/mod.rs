@@ -23,6 +23,12 @@ const MOST_TRIALS: u32 = 60_000;
 /// Schedules that are tried for programs of which one has become part of another's.
 const SOUGHT: u32 = 200;
 
+/// Schedules that are tried for an operation less.
+const SOUGHT_LONGER: u32 = 2000;
+
+/// Operations and slots that a reader still follows: of what has more, other schedules are tried.
+const READABLE: (usize, usize) = (12, 10);
+
 /// A scenario that breaks a rule, and what it breaks.
 #[derive(Clone, Debug)]
 pub struct Minimized {
@@ -91,15 +97,9 @@ pub fn minimize_telling(
         found,
         trials: 0,
     };
-    // A name may come to a little less than its steps did, which is one more thing to use.
     loop {
-        let before = shrink.best.clone();
-        shrink.count_turns();
-        shrink.all();
-        shrink.name_turns();
-        // With a CPU less, a loop over all of them has fewer steps: names hold where counts do not.
-        shrink.drop_cpus();
-        if shrink.best == before {
+        shrink.settle();
+        if !shrink.seek_smaller() {
             break;
         }
     }
@@ -152,6 +152,23 @@ impl Shrink<'_> {
         self.found = found;
         (self.progress)(self.trials, &self.best);
         true
+    }
+
+    /// All passes, until they change nothing.
+    fn settle(&mut self) {
+        // A name may come to a little less than its steps did, which is one more thing to use.
+        loop {
+            let before = self.best.clone();
+            self.count_turns();
+            self.all();
+            self.name_turns();
+            // With a CPU less, a loop over all of them has fewer steps: names hold where counts
+            // do not.
+            self.drop_cpus();
+            if self.best == before {
+                return;
+            }
+        }
     }
 
     fn all(&mut self) {
@@ -343,18 +360,61 @@ impl Shrink<'_> {
             for before in [true, false] {
                 let mut candidate = joined(&self.best, cpu, other, before);
                 without_cpu(&mut candidate, cpu);
-                if self.seek(candidate) {
+                if self.seek(candidate, SOUGHT) {
                     return;
                 }
             }
         }
     }
 
+    /// Of one that is large, another schedule, or one for all operations but one, if that comes to
+    /// something smaller. Where many operations are interrupted in many places, none can be left
+    /// out as they are.
+    fn seek_smaller(&mut self) -> bool {
+        let (ops, turns) = self.best.size();
+        let slots = self.best.schedule.len();
+        if ops <= READABLE.0 && slots <= READABLE.1 {
+            return false;
+        }
+        let programs = self.best.programs.iter().enumerate();
+        let all = programs.flat_map(|(cpu, program)| (0..program.len()).map(move |at| (cpu, at)));
+        let without = all.rev().map(|(cpu, at)| {
+            let mut less = self.best.clone();
+            less.programs[cpu].remove(at);
+            less
+        });
+        let candidates: Vec<_> = without.chain([self.best.clone()]).collect();
+        for candidate in candidates {
+            let mut other = Shrink {
+                bench: &mut *self.bench,
+                progress: &mut |_, _| (),
+                subjects: self.subjects.clone(),
+                best: self.best.clone(),
+                found: self.found.clone(),
+                origin: self.origin.clone(),
+                trials: self.trials,
+            };
+            if other.seek(candidate, SOUGHT_LONGER) {
+                other.settle();
+            }
+            let (fewer, shorter) = (other.best.size(), other.best.schedule.len());
+            let no_larger = fewer.0 <= ops && fewer.1 <= turns && shorter <= slots;
+            let smaller = no_larger && (fewer.0, shorter) != (ops, slots);
+            self.trials = other.trials;
+            if smaller {
+                (self.best, self.found) = (other.best, other.found);
+                (self.progress)(self.trials, &self.best);
+                return true;
+            }
+        }
+        false
+    }
+
     /// Another schedule with the same finding.
-    fn seek(&mut self, mut candidate: Scenario) -> bool {
+    fn seek(&mut self, mut candidate: Scenario, schedules: u32) -> bool {
         candidate.machine = candidate.machine.clamp();
         let (mut rng, mut conflicts) = (rng(0, 0), Conflicts::default());
-        for i in 0..SOUGHT {
+        for i in 0..schedules {
             let strategy = if i % 6 == 0 {
                 Strategy::Sticky
             } else {
