@@ -45,13 +45,17 @@ impl State {
     }
 
     /// The IPI that a CPU must handle before its next step, if interrupts are not masked.
-    /// Taking it is an exception, which synchronizes the context.
+    /// Taking it is an exception, which synchronizes the context. It comes between two
+    /// instructions (Intel SDM vol. 3, "Program or Task Restart"; Arm ARM, glossary, "Precise
+    /// exception"): an access that walks is not made yet, and begins anew when the handler has
+    /// returned, under what is loaded then.
     pub fn take_ipi(&mut self, cpu: u8) -> Option<Ipi> {
         if !self.ipi_waits(cpu) {
             return None;
         }
         let c = &mut self.cpus[cpu as usize];
         let ipi = c.raised.remove(0);
+        c.demand = None;
         c.lost_to_others += 1;
         if self.config.arch == Arch::X86 {
             // An interrupt drains the store buffer (Intel SDM vol. 3, 12.10).

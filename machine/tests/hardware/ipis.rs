@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Inter-processor interrupts: their way, their masking, and waiting for them.
 
-use crate::rig::{Rig, poll, private};
+use crate::rig::{A, B, Rig, poll, private};
 use core::pin::pin;
-use shootdown_machine::{Config, Ipi};
+use shootdown_machine::{Access, Config, Event, Ipi, Space};
 
 fn ipi(from: u8, message: u64) -> Option<Ipi> {
     Some(Ipi {
@@ -97,4 +97,42 @@ fn who_sent_nothing_does_not_wait() {
     poll(wait.as_mut(), 1);
     assert!(!rig.machine.state().blocked(1));
     assert_eq!(poll(wait.as_mut(), 1), Some(()));
+}
+
+/// Whose tables an access of CPU 1 walks at last that has walked A's for so many steps when an
+/// IPI comes, whose handler loads B; or, if it does not come, nothing.
+fn walked(steps: usize, comes: bool) -> Vec<Space> {
+    let rig = Rig::new(private());
+    rig.run(rig.load(rig.cpu(1), A, 1));
+    let mut access = pin!(rig.cpu(1).access(0x1000, Access::Read));
+    // The first poll announces it.
+    assert_eq!(poll(access.as_mut(), 1 + steps), None);
+    if comes {
+        rig.run(rig.cpu(0).send_ipi(1, 7));
+        rig.hardware(|s| s.deliver_ipi(1));
+        let next = rig.hardware(|s| s.cpus[1].next.take());
+        let ipi = rig.hardware(|s| s.take_ipi(1)).expect("an IPI");
+        rig.run(rig.load(rig.cpu(1), B, 2));
+        rig.hardware(|s| s.acknowledge(1, ipi));
+        rig.hardware(|s| s.cpus[1].next = next);
+    }
+    rig.take_events();
+    rig.run(access);
+    let events = rig.take_events();
+    let owner = |event: &Event| match event {
+        Event::Fill { entry, .. } => entry.owner,
+        Event::Accessed { via, .. } => via.and_then(|entry| entry.owner),
+        _ => None,
+    };
+    let spaces = events.iter().filter_map(owner).map(|life| life.space);
+    spaces.collect()
+}
+
+#[test]
+fn an_access_that_is_interrupted_begins_anew() {
+    for steps in 1..=2 {
+        let (new, old) = (walked(steps, true), walked(steps, false));
+        assert!(new.len() > 1 && new.iter().all(|space| *space == B));
+        assert!(old.len() > 1 && old.iter().all(|space| *space == A));
+    }
 }
