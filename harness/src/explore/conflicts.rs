@@ -76,7 +76,7 @@ pub struct Conflicts {
 
 /// What a step is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum About {
+pub(super) enum About {
     Word(u32),
     /// What TLBs hold.
     Tlbs,
@@ -84,7 +84,7 @@ enum About {
 }
 
 impl About {
-    fn of(act: Option<Act>) -> About {
+    pub(super) fn of(act: Option<Act>) -> About {
         match act {
             Some(
                 Act::Load(word, _)

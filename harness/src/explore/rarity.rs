@@ -2,6 +2,7 @@
 //! Which programs are worth more schedules: those whose CPUs meet as few others' do. A bug that
 //! any common program showed would be known by now.
 
+use super::conflicts::About;
 use shootdown_machine::{Act, Announced};
 use std::collections::{HashMap, VecDeque};
 
@@ -41,15 +42,12 @@ impl Meetings {
     /// What a CPU is about to do.
     pub(super) fn saw(&mut self, cpu: u8, next: Announced) {
         // What TLBs hold is like one word that accesses read and TLBIs write.
-        let (word, writes) = match next.act {
-            Act::Access(..) => (0, false),
-            Act::Tlbi(_) => (0, true),
-            Act::Load(word, _) | Act::ReadLock(word) => (word as usize + 1, false),
-            Act::Store(word, ..) | Act::Rmw(word, ..) | Act::Lock(word) => {
-                (word as usize + 1, true)
-            }
-            _ => return,
+        let word = match About::of(Some(next.act)) {
+            About::Tlbs => 0,
+            About::Word(word) => word as usize + 1,
+            About::Other => return,
         };
+        let writes = !matches!(next.act, Act::Access(..) | Act::Load(..) | Act::ReadLock(_));
         if self.used.len() <= word {
             self.used.resize(word + 1, None);
         }
