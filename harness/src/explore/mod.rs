@@ -12,6 +12,7 @@ mod random;
 mod rarity;
 mod record;
 mod turns;
+mod unfinished;
 
 pub use conflicts::Conflicts;
 pub use pct::Pct;

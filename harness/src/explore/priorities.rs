@@ -23,6 +23,11 @@ impl Priorities {
         Priorities { order, run: (0, 0) }
     }
 
+    /// The CPU of the highest priority.
+    pub(super) fn highest(&self) -> u8 {
+        self.order[0]
+    }
+
     /// The CPU of the lowest priority.
     pub(super) fn last(&self) -> Option<u8> {
         self.order.last().copied()

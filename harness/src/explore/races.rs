@@ -5,6 +5,7 @@ use super::conflicts::{Conflicts, Place, Words};
 use super::hardware::Hardware;
 use super::priorities::Priorities;
 use super::prologue::Prologue;
+use super::unfinished::Unfinished;
 use super::{Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any, stale};
@@ -25,6 +26,8 @@ pub struct Races {
     priorities: Priorities,
     /// By CPU: where it is lowered.
     lowered: [Vec<Place>; 4],
+    /// Stops of CPUs that come upon what another has half done, if these are what this run is about.
+    unfinished: Option<Unfinished>,
     /// By CPU: the last step so far that races.
     at: [Option<Place>; 4],
     /// CPUs whose next step is `at`.
@@ -40,34 +43,13 @@ impl Races {
         let cpus = scenario.machine.cpus;
         let priorities = Priorities::new(rng, cpus);
         let mut lowered = [const { Vec::new() }; 4];
-        let pair = if rng.bool() {
-            conflicts.pair(rng)
+        // Of three CPUs, every other time one is stopped, and another where it has met that.
+        let unfinished = (cpus > 2 && rng.bool()).then(|| Unfinished::new(rng, priorities.last()));
+        if unfinished.is_some() {
+            let first = priorities.highest();
+            lowered[first as usize].push(some_place(rng, scenario, conflicts, first));
         } else {
-            None
-        };
-        for (cpu, place) in pair.into_iter().flatten() {
-            lowered[cpu as usize].push(place);
-        }
-        // Mostly each comes to a place within the window of the one before, and the last goes on,
-        // but for a stop of the pair's.
-        let through = priorities.last().filter(|_| rng.u8(..3) > 0);
-        for cpu in 0..cpus {
-            // With a pair, more is mostly in its way.
-            if pair.is_some() && rng.u8(..3) > 0 || through == Some(cpu) {
-                continue;
-            }
-            let counts: &[usize] = match through {
-                Some(_) => &[1, 1, 1, 1, 1, 1, 2, 2],
-                None => &[0, 0, 1, 1, 1, 1, 2, 2, 3],
-            };
-            for _ in 0..any(rng, counts) {
-                let ops = scenario.programs[cpu as usize].len().max(1);
-                let unknown = Place {
-                    op: rng.usize(..ops),
-                    step: rng.usize(..UNKNOWN),
-                };
-                lowered[cpu as usize].push(conflicts.any(rng, cpu).unwrap_or(unknown));
-            }
+            lower(rng, scenario, conflicts, priorities.last(), &mut lowered);
         }
         let prologue = match rng.u8(..4) > 0 {
             true => prologue(rng, scenario, &lowered),
@@ -84,6 +66,7 @@ impl Races {
             words: conflicts.words.clone(),
             priorities,
             lowered,
+            unfinished,
             at: [None; 4],
             counted: [false; 4],
             prologue: Prologue::new(rng, prologue),
@@ -92,8 +75,11 @@ impl Races {
     }
 
     /// Takes a step of a CPU.
-    fn step(&mut self, cpu: u8) -> Slot {
+    fn step(&mut self, exec: &dyn Exec, cpu: u8) -> Slot {
         self.counted[cpu as usize] = false;
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.did(cpu, exec.next(cpu).map(|next| next.act));
+        }
         self.priorities.ran(cpu);
         one_step(cpu)
     }
@@ -117,6 +103,50 @@ impl Races {
         self.at[c] = Some(place);
         self.at[c]
     }
+}
+
+/// Where CPUs are lowered: two where they are about one thing, or each at a few places of its own.
+fn lower(
+    rng: &mut Rng,
+    scenario: &Scenario,
+    conflicts: &Conflicts,
+    last: Option<u8>,
+    lowered: &mut [Vec<Place>; 4],
+) {
+    let pair = if rng.bool() {
+        conflicts.pair(rng)
+    } else {
+        None
+    };
+    for (cpu, place) in pair.into_iter().flatten() {
+        lowered[cpu as usize].push(place);
+    }
+    // Mostly each comes to a place within the window of the one before, and the last goes on,
+    // but for a stop of the pair's.
+    let through = last.filter(|_| rng.u8(..3) > 0);
+    for cpu in 0..scenario.machine.cpus {
+        // With a pair, more is mostly in its way.
+        if pair.is_some() && rng.u8(..3) > 0 || through == Some(cpu) {
+            continue;
+        }
+        let counts: &[usize] = match through {
+            Some(_) => &[1, 1, 1, 1, 1, 1, 2, 2],
+            None => &[0, 0, 1, 1, 1, 1, 2, 2, 3],
+        };
+        for _ in 0..any(rng, counts) {
+            lowered[cpu as usize].push(some_place(rng, scenario, conflicts, cpu));
+        }
+    }
+}
+
+/// A step of a CPU that races or, before its first run, may.
+fn some_place(rng: &mut Rng, scenario: &Scenario, conflicts: &Conflicts, cpu: u8) -> Place {
+    let ops = scenario.programs[cpu as usize].len().max(1);
+    let unknown = Place {
+        op: rng.usize(..ops),
+        step: rng.usize(..UNKNOWN),
+    };
+    conflicts.any(rng, cpu).unwrap_or(unknown)
 }
 
 /// How many of its operations each CPU does before it races: mostly all before the first that is
@@ -150,12 +180,18 @@ impl Scheduler for Races {
             if self.priorities.spins(cpu) {
                 self.prologue.give_up();
             }
-            return Some(self.step(cpu));
+            return Some(self.step(exec, cpu));
         }
         let cpu = self.priorities.first(exec)?;
         let c = cpu as usize;
         let race = self.comes_to_race(exec, cpu);
-        let change = race.is_some_and(|place| self.lowered[c].contains(&place));
+        let mut change = race.is_some_and(|place| self.lowered[c].contains(&place));
+        if race.is_some()
+            && let Some(unfinished) = &mut self.unfinished
+        {
+            let act = exec.next(cpu).map(|next| next.act);
+            change |= unfinished.stops(cpu, act, |other| exec.next(other).is_some());
+        }
         if change || self.priorities.spins(cpu) {
             self.priorities.lower(cpu);
             self.hardware.windows += 1;
@@ -166,6 +202,6 @@ impl Scheduler for Races {
             let by = stale(&mut self.rng);
             return Some(Slot::Stale { cpu, by });
         }
-        Some(self.step(cpu))
+        Some(self.step(exec, cpu))
     }
 }
