@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which steps of some programs race, as their runs show.
 
-use super::rarity::Meetings;
 use core::ops::Range;
 use fastrand::Rng;
 use shootdown_machine::{Act, Announced, VARS};
@@ -70,8 +69,6 @@ pub struct Conflicts {
     /// The longest run of each operation, by CPU. A shorter one has no place in it for what is
     /// done when there is more to do.
     longest: [Vec<Run>; 4],
-    /// Where they meet.
-    pub(super) meetings: Meetings,
 }
 
 /// What a step is about.
@@ -99,11 +96,15 @@ impl About {
     }
 }
 
+/// Whether a step changes what it is about, a lock's state or what TLBs hold among it.
+pub(super) fn writes(act: Act) -> bool {
+    !matches!(act, Act::Access(..) | Act::Load(..) | Act::ReadLock(_))
+}
+
 impl Conflicts {
     /// Forgets everything, for other programs.
     pub fn clear(&mut self) {
         self.words.users.clear();
-        self.meetings.clear();
         let longest = self.longest.iter_mut().flatten();
         for run in self.last.iter_mut().chain(longest) {
             run.clear();
@@ -125,17 +126,13 @@ impl Conflicts {
             }
             last.clear();
         }
-        self.meetings.begin();
     }
 
     /// A CPU is about to do this.
     pub(super) fn saw(&mut self, cpu: u8, next: Option<Announced>) {
         let act = next.map(|next| next.act);
-        if let Some(next) = next {
-            self.meetings.saw(cpu, next);
-        }
         self.last[cpu as usize].push(act);
-        let About::Word(word) = About::of(act) else {
+        let (About::Word(word), Some(act)) = (About::of(act), act) else {
             return;
         };
         let (word, all) = (word as usize, &mut self.words.users);
@@ -143,10 +140,10 @@ impl Conflicts {
             all.resize(word + 1, Users::default());
         }
         let users = &mut all[word];
-        if !matches!(act, Some(Act::Store(..))) {
+        if !matches!(act, Act::Store(..)) {
             users.readers |= 1 << cpu;
         }
-        if !matches!(act, Some(Act::Load(..) | Act::ReadLock(_))) {
+        if writes(act) {
             users.writers |= 1 << cpu;
         }
     }

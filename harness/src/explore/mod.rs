@@ -25,9 +25,9 @@ use crate::exec::{Bench, Exec};
 use crate::fixed::Fixed;
 use crate::scenario::{MAX_SLOTS, Scenario, Slot, Stop, generate, reschedule, weighted};
 use fastrand::Rng;
-use rarity::Rarity;
+use rarity::{Meetings, Rarity};
 use record::Record;
-use shootdown_machine::OpSet;
+use shootdown_machine::{Announced, OpSet};
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -115,6 +115,7 @@ pub struct Search<'a> {
     scenario: Scenario,
     /// What was seen of its programs.
     conflicts: Conflicts,
+    meetings: Meetings,
     /// By subject: what was seen of all programs that it drove.
     rarity: Vec<Rarity>,
     /// The subject that drives these.
@@ -141,6 +142,7 @@ impl<'a> Search<'a> {
             rng,
             scenario: Scenario::default(),
             conflicts: Conflicts::default(),
+            meetings: Meetings::default(),
             rarity: vec![Rarity::default(); subjects.len()],
             driver: 0,
             had: 0,
@@ -169,7 +171,17 @@ impl<'a> Search<'a> {
             reschedule(&mut self.rng, &mut self.scenario, self.ops);
         }
         let (scenario, rng) = (&mut self.scenario, &mut self.rng);
-        let driven = schedule(bench, by, scenario, strategy, &mut self.conflicts, rng);
+        self.conflicts.begin();
+        self.meetings.begin();
+        let scheduler = strategy.scheduler(rng, scenario, &self.conflicts);
+        let driven = scheduler.map(|scheduler| {
+            drive(bench, by, scenario, scheduler, |cpu, next| {
+                self.conflicts.saw(cpu, next);
+                if let Some(next) = next {
+                    self.meetings.saw(cpu, next);
+                }
+            })
+        });
         let mut steps = 0;
         if let Some(driven) = driven {
             steps += driven;
@@ -191,12 +203,13 @@ impl<'a> Search<'a> {
         self.scenario = generate(&mut self.rng, self.ops);
         self.fixed.apply(&mut self.scenario);
         self.conflicts.clear();
+        self.meetings.clear();
     }
 
     /// Whether the programs are worth more schedules, by a strategy that learns from runs.
     fn is_rare(&mut self) -> bool {
         let learns = matches!(self.strategy, None | Some(Strategy::Races));
-        learns && self.rarity[self.driver].is_rare(&mut self.conflicts.meetings)
+        learns && self.rarity[self.driver].is_rare(&mut self.meetings)
     }
 
     /// What was tried last.
@@ -241,14 +254,26 @@ pub fn schedule(
     rng: &mut Rng,
 ) -> Option<u64> {
     conflicts.begin();
-    let mut scheduler = strategy.scheduler(rng, scenario, conflicts)?;
+    let scheduler = strategy.scheduler(rng, scenario, conflicts)?;
+    let saw = |cpu, next| conflicts.saw(cpu, next);
+    Some(drive(bench, driver, scenario, scheduler, saw))
+}
+
+/// Gives the programs of a scenario the schedule that this one makes, and tells what the CPUs do.
+fn drive(
+    bench: &mut Bench,
+    driver: Subject,
+    scenario: &mut Scenario,
+    mut scheduler: Box<dyn Scheduler>,
+    mut saw: impl FnMut(u8, Option<Announced>),
+) -> u64 {
     let mut record = Record::new(core::mem::take(&mut scenario.schedule));
     run(bench, driver, input(scenario), |exec| {
         while record.schedule.len() < MAX_SLOTS
             && let Some(slot) = scheduler.next(exec)
         {
             if let Slot::Run { cpu, .. } = slot {
-                conflicts.saw(cpu, exec.next(cpu));
+                saw(cpu, exec.next(cpu));
             }
             let go_on = exec.apply(&slot);
             record.add(slot, exec);
@@ -259,7 +284,7 @@ pub fn schedule(
     });
     record.close();
     scenario.schedule = record.schedule;
-    Some(bench.machine.state().cost.steps)
+    bench.machine.state().cost.steps
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! Which programs are worth more schedules: those whose CPUs meet as few others' do. A bug that
 //! any common program showed would be known by now.
 
-use super::conflicts::About;
-use shootdown_machine::{Act, Announced};
+use super::conflicts::{About, writes};
+use shootdown_machine::Announced;
 use std::collections::{HashMap, VecDeque};
 
 /// The last programs, that one is compared with.
@@ -47,7 +47,7 @@ impl Meetings {
             About::Word(word) => word as usize + 1,
             About::Other => return,
         };
-        let writes = !matches!(next.act, Act::Access(..) | Act::Load(..) | Act::ReadLock(_));
+        let writes = writes(next.act);
         if self.used.len() <= word {
             self.used.resize(word + 1, None);
         }
@@ -128,7 +128,7 @@ mod tests {
     use core::panic::Location;
     use fastrand::Rng;
     use shootdown_machine::arm64::{Kind, Tlbi};
-    use shootdown_machine::{Access, Order};
+    use shootdown_machine::{Access, Act, Order};
 
     /// What is done at the place of the caller.
     #[track_caller]
