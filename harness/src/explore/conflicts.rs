@@ -200,6 +200,20 @@ impl Conflicts {
         rng.choice(of(&races, thing))
     }
 
+    /// A CPU, and a step of it that races while TLBs are not told yet: of any operation that has
+    /// such, as likely as of any other.
+    pub(super) fn window(&self, rng: &mut Rng) -> Option<(u8, Place)> {
+        let each = |cpu: u8| {
+            let ops = 0..self.longest[cpu as usize].len();
+            ops.map(move |op| (cpu, self.pending(cpu, &(op..op + 1))))
+        };
+        let windows = (0..4)
+            .flat_map(each)
+            .filter(|(_, places)| !places.is_empty());
+        let (cpu, places) = rng.choice(windows.collect::<Vec<_>>())?;
+        Some((cpu, rng.choice(places)?))
+    }
+
     /// Steps of these operations that race while a descriptor has changed and TLBs are not told
     /// yet.
     fn pending(&self, cpu: u8, ops: &Range<usize>) -> Vec<Place> {
@@ -346,6 +360,12 @@ mod tests {
         assert_eq!(seen(&acts).pending(0, &(0..1)), places);
         assert!(seen(&acts[..2]).pending(0, &(0..1)).is_empty());
         assert!(seen(&acts).pending(1, &(0..1)).is_empty());
+        let mut rng = Rng::with_seed(1);
+        for _ in 0..20 {
+            let (cpu, place) = seen(&acts).window(&mut rng).unwrap();
+            assert!(cpu == 0 && places.contains(&place));
+        }
+        assert!(seen(&acts[..2]).window(&mut rng).is_none());
     }
 
     #[test]

@@ -38,6 +38,12 @@ impl Priorities {
         self.order.iter().copied().find(|cpu| exec.ready(*cpu))
     }
 
+    /// A CPU comes first from now on.
+    pub(super) fn raise(&mut self, cpu: u8) {
+        self.order.retain(|other| *other != cpu);
+        self.order.insert(0, cpu);
+    }
+
     /// Whether a CPU is taken to spin.
     pub(super) fn spins(&self, cpu: u8) -> bool {
         self.run == (cpu, PATIENCE)

@@ -41,16 +41,26 @@ impl Races {
     /// Priorities and changes drawn at random, among what earlier runs of the programs show.
     pub fn new(rng: &mut Rng, scenario: &Scenario, conflicts: &Conflicts) -> Races {
         let cpus = scenario.machine.cpus;
-        let priorities = Priorities::new(rng, cpus);
+        let mut priorities = Priorities::new(rng, cpus);
         let mut lowered = [const { Vec::new() }; 4];
         // Of three CPUs, every other time one is stopped, and another where it has met that.
-        let unfinished = (cpus > 2 && rng.bool()).then(|| Unfinished::new(rng, priorities.last()));
-        if unfinished.is_some() {
-            let first = priorities.highest();
-            lowered[first as usize].push(some_place(rng, scenario, conflicts, first));
+        let unfinished = if cpus > 2 && rng.bool() {
+            // Mostly with TLBs not told yet; who changes descriptors is not often the first by chance.
+            let window = match rng.u8(..5) > 0 {
+                true => conflicts.window(rng),
+                false => None,
+            };
+            let (first, place) = window.unwrap_or_else(|| {
+                let first = priorities.highest();
+                (first, some_place(rng, scenario, conflicts, first))
+            });
+            priorities.raise(first);
+            lowered[first as usize].push(place);
+            Some(Unfinished::new(rng, priorities.last()))
         } else {
             lower(rng, scenario, conflicts, priorities.last(), &mut lowered);
-        }
+            None
+        };
         let prologue = match rng.u8(..4) > 0 {
             true => prologue(rng, scenario, &lowered),
             false => Vec::new(),

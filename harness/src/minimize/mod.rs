@@ -376,15 +376,14 @@ impl Shrink<'_> {
         if ops <= READABLE.0 && slots <= READABLE.1 {
             return false;
         }
-        let programs = self.best.programs.iter().enumerate();
-        let all = programs.flat_map(|(cpu, program)| (0..program.len()).map(move |at| (cpu, at)));
-        let without = all.rev().map(|(cpu, at)| {
-            let mut less = self.best.clone();
-            less.programs[cpu].remove(at);
-            less
-        });
-        let candidates: Vec<_> = without.chain([self.best.clone()]).collect();
-        for candidate in candidates {
+        let lengths = self.best.programs.iter().map(Vec::len).enumerate();
+        let all = lengths.flat_map(|(cpu, length)| (0..length).map(move |at| (cpu, at)));
+        let all: Vec<_> = all.collect();
+        for without in all.into_iter().rev().map(Some).chain([None]) {
+            let mut candidate = self.best.clone();
+            if let Some((cpu, at)) = without {
+                candidate.programs[cpu].remove(at);
+            }
             let mut other = Shrink {
                 bench: &mut *self.bench,
                 progress: &mut |_, _| (),
