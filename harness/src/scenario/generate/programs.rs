@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random programs.
 
-use super::duel::Duel;
+use super::duel::{Duel, Kinds};
 use super::sketch::Sketch;
 use super::{BLOCK, Swarm, access, any, page, percent, weighted};
 use crate::scenario::MAX_OPS;
@@ -48,12 +48,23 @@ impl Swarm {
             add(&mut programs, &mut sketch, certain, Op::Exit(space));
         }
         if self.users {
+            let (trio, shift) = (self.is_trio(), rng.usize(..cpus));
             for cpu in 0..cpus {
-                if cpu != certain && percent(rng, 45) {
-                    continue;
+                let (loads, uses) = if trio {
+                    let uses = match (cpu + shift) % cpus {
+                        0 => true,
+                        1 => false,
+                        _ => rng.bool(),
+                    };
+                    (uses || rng.bool(), uses)
+                } else {
+                    let loads = cpu == certain || percent(rng, 55);
+                    (loads, loads && percent(rng, 80))
+                };
+                if loads {
+                    add(&mut programs, &mut sketch, cpu, Op::Switch(space));
                 }
-                add(&mut programs, &mut sketch, cpu, Op::Switch(space));
-                if percent(rng, 80) {
+                if uses {
                     let touch = Op::Touch(self.va(rng), access(rng));
                     add(&mut programs, &mut sketch, cpu, touch);
                 }
@@ -80,6 +91,13 @@ impl Swarm {
             }
         }
         Some(programs)
+    }
+
+    /// Whether accesses of several CPUs meet something: the TLB of one of these has the page before,
+    /// and that of another has not.
+    pub(super) fn is_trio(&self) -> bool {
+        let accesses = |duel: &Kinds| duel.meet[0] == OpKind::Touch;
+        self.cpus > 2 && self.duel.as_ref().is_some_and(accesses)
     }
 
     /// One or two operations for each CPU, or more without users, all mixed.
