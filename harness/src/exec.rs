@@ -23,11 +23,13 @@ pub trait Exec {
     /// Acts on a slot. `false`: nothing more can happen.
     fn apply(&mut self, slot: &Slot) -> bool;
     /// Whether a CPU has something to do and is not blocked, or waits for an IPI on its way.
-    fn ready(&mut self, cpu: u8) -> bool;
+    fn ready(&self, cpu: u8) -> bool;
     /// Whether the run is over: all programs done, or a rule broken.
     fn over(&self) -> bool;
     /// What the CPU will do next, if it is in the middle of an operation.
     fn next(&self, cpu: u8) -> Option<Announced>;
+    /// Whether it is.
+    fn within(&self, cpu: u8) -> bool;
     /// Brings a CPU to its next step, beginning an operation if it must, and tells what that
     /// is; `None`: its program is done, or the run is over.
     fn come_to(&mut self, cpu: u8) -> Option<Announced>;
@@ -138,7 +140,13 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
     /// Brings a CPU to where its next step is announced. `false`: its program is done.
     fn announce(&mut self, cpu: u8) -> bool {
         let c = cpu as usize;
-        if self.cpus[c].handler.is_none() {
+        let state = self.machine.state();
+        let interrupted = self.cpus[c].handler.is_none() && state.ipi_waits(cpu);
+        if !interrupted && state.cpus[c].next.is_some() {
+            return true;
+        }
+        drop(state);
+        if interrupted {
             let ipi = self.machine.state_mut().take_ipi(cpu);
             if let Some(ipi) = ipi {
                 let next = self.machine.state_mut().cpus[c].next.take();
@@ -227,7 +235,7 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
                     if left == 0 || !self.step(cpu) {
                         break;
                     }
-                    left -= u16::from(self.next(cpu).is_none());
+                    left -= u16::from(!self.within(cpu));
                 }
             }
             Stop::Until { name, nth } => {
@@ -359,17 +367,19 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
         !self.over
     }
 
-    fn ready(&mut self, cpu: u8) -> bool {
+    fn ready(&self, cpu: u8) -> bool {
         // To look must not change anything, or what was found does not replay: an operation that
         // has not begun may turn out to be blocked, and a handler to have no step.
         let c = cpu as usize;
         let state = self.machine.state();
-        let interrupted = self.cpus[c].handler.is_none() && state.ipi_waits(cpu);
+        if self.over || state.cpus[c].preempted {
+            return false;
+        }
         let can = match state.cpus[c].next {
             Some(_) => !state.blocked(cpu) || state.ipi_of(cpu).is_some(),
             None => self.cpus[c].index < self.programs[c].len(),
         };
-        !self.over && !state.cpus[c].preempted && (interrupted || can)
+        can || self.cpus[c].handler.is_none() && state.ipi_waits(cpu)
     }
 
     fn over(&self) -> bool {
@@ -378,6 +388,10 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
 
     fn next(&self, cpu: u8) -> Option<Announced> {
         self.machine.state().cpus[cpu as usize].next
+    }
+
+    fn within(&self, cpu: u8) -> bool {
+        self.machine.state().cpus[cpu as usize].next.is_some()
     }
 
     fn come_to(&mut self, cpu: u8) -> Option<Announced> {

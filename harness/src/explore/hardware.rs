@@ -86,15 +86,20 @@ impl Hardware {
 
     /// A CPU that has come to an access since the last look, and the address.
     fn accesses(&mut self, state: &State) -> Option<(u8, Va)> {
-        let mut cpus = (0..).zip(state.cpus.iter().zip(&mut self.access));
-        cpus.find_map(|(cpu, (c, access))| {
-            let here = match c.next.as_ref()?.act {
+        for (cpu, c) in (0..).zip(&state.cpus) {
+            let Some(next) = &c.next else {
+                continue;
+            };
+            let here = match next.act {
                 Act::Access(va, _) => Some(va),
                 _ => None,
             };
-            let was = core::mem::replace(access, here);
-            here.filter(|_| was.is_none()).map(|va| (cpu, va))
-        })
+            let was = core::mem::replace(&mut self.access[cpu as usize], here);
+            if let (Some(va), None) = (here, was) {
+                return Some((cpu, va));
+            }
+        }
+        None
     }
 
     /// The next act of hardware; `None`: the turn is the CPUs'.

@@ -34,7 +34,7 @@ impl Priorities {
     }
 
     /// The first that can go on.
-    pub(super) fn first(&self, exec: &mut dyn Exec) -> Option<u8> {
+    pub(super) fn first(&self, exec: &dyn Exec) -> Option<u8> {
         self.order.iter().copied().find(|cpu| exec.ready(*cpu))
     }
 

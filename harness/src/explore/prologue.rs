@@ -28,10 +28,10 @@ impl Prologue {
     }
 
     /// Whose step is next; `None`: all is done.
-    pub(super) fn next(&mut self, exec: &mut dyn Exec) -> Option<u8> {
+    pub(super) fn next(&mut self, exec: &dyn Exec) -> Option<u8> {
         loop {
             let (cpu, ops) = self.left.last_mut()?;
-            if self.began && exec.next(*cpu).is_none() {
+            if self.began && !exec.within(*cpu) {
                 self.began = false;
                 *ops -= 1;
                 if *ops == 0 {
@@ -78,7 +78,7 @@ mod tests {
         fn apply(&mut self, _: &Slot) -> bool {
             unreachable!("a prologue only chooses")
         }
-        fn ready(&mut self, cpu: u8) -> bool {
+        fn ready(&self, cpu: u8) -> bool {
             self.blocked != Some(cpu)
         }
         fn over(&self) -> bool {
@@ -90,6 +90,9 @@ mod tests {
                 act: Act::Isb,
                 site: Location::caller(),
             })
+        }
+        fn within(&self, cpu: u8) -> bool {
+            self.next(cpu).is_some()
         }
         fn come_to(&mut self, cpu: u8) -> Option<Announced> {
             self.next(cpu)
@@ -109,7 +112,7 @@ mod tests {
             blocked,
         };
         let step = || {
-            let cpu = prologue.next(&mut exec)?;
+            let cpu = prologue.next(&exec)?;
             exec.steps[cpu as usize] += 1;
             Some(cpu)
         };
@@ -147,8 +150,8 @@ mod tests {
             steps,
             blocked: None,
         };
-        assert_eq!(prologue.next(&mut exec), Some(1));
+        assert_eq!(prologue.next(&exec), Some(1));
         prologue.give_up();
-        assert_eq!(prologue.next(&mut exec), None);
+        assert_eq!(prologue.next(&exec), None);
     }
 }

@@ -10,7 +10,7 @@ use super::{Scheduler, one_step};
 use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any, stale};
 use fastrand::Rng;
-use shootdown_machine::{Act, Announced};
+use shootdown_machine::Act;
 
 /// Where a CPU of a program that was never run is lowered, at most, in steps of an operation that
 /// race.
@@ -84,20 +84,19 @@ impl Races {
         }
     }
 
-    /// Takes a step of a CPU.
-    fn step(&mut self, exec: &dyn Exec, cpu: u8) -> Slot {
+    /// A CPU takes this step; `None`: it begins an operation.
+    fn step(&mut self, cpu: u8, act: Option<Act>) -> Slot {
         self.counted[cpu as usize] = false;
         if let Some(unfinished) = &mut self.unfinished {
-            unfinished.did(cpu, exec.next(cpu).map(|next| next.act));
+            unfinished.did(cpu, act);
         }
         self.priorities.ran(cpu);
         one_step(cpu)
     }
 
     /// Where the next step of a CPU is, if that races and was not counted yet.
-    fn comes_to_race(&mut self, exec: &dyn Exec, cpu: u8) -> Option<Place> {
+    fn comes_to_race(&mut self, cpu: u8, act: Option<Act>) -> Option<Place> {
         let c = cpu as usize;
-        let act = exec.next(cpu).map(|next| next.act);
         if self.counted[c] || !self.words.race(cpu, act) {
             return None;
         }
@@ -185,33 +184,35 @@ impl Scheduler for Races {
         if act.is_some() {
             return act;
         }
+        let step_of = |cpu| exec.next(cpu).map(|next| next.act);
         if let Some(cpu) = self.prologue.next(exec) {
-            self.comes_to_race(exec, cpu);
+            let act = step_of(cpu);
+            self.comes_to_race(cpu, act);
             if self.priorities.spins(cpu) {
                 self.prologue.give_up();
             }
-            return Some(self.step(exec, cpu));
+            return Some(self.step(cpu, act));
         }
         let cpu = self.priorities.first(exec)?;
-        let c = cpu as usize;
-        let race = self.comes_to_race(exec, cpu);
-        let mut change = race.is_some_and(|place| self.lowered[c].contains(&place));
+        let act = step_of(cpu);
+        let race = self.comes_to_race(cpu, act);
+        let lowered = &self.lowered[cpu as usize];
+        let mut change = race.is_some_and(|place| lowered.contains(&place));
         if race.is_some()
             && let Some(unfinished) = &mut self.unfinished
         {
-            let act = exec.next(cpu).map(|next| next.act);
-            change |= unfinished.stops(cpu, act, |other| exec.next(other).is_some());
+            change |= unfinished.stops(cpu, act, |other| exec.within(other));
         }
         if change || self.priorities.spins(cpu) {
             self.priorities.lower(cpu);
             self.hardware.windows += 1;
             return self.next(exec);
         }
-        let loads = |next: Announced| matches!(next.act, Act::Load(..));
-        if race.is_some() && self.rng.f64() < self.lag && exec.next(cpu).is_some_and(loads) {
+        let loads = matches!(act, Some(Act::Load(..)));
+        if race.is_some() && self.rng.f64() < self.lag && loads {
             let by = stale(&mut self.rng);
             return Some(Slot::Stale { cpu, by });
         }
-        Some(self.step(exec, cpu))
+        Some(self.step(cpu, act))
     }
 }

@@ -47,7 +47,7 @@ impl Record {
             }
         }
         if let Some(cpu) = step {
-            self.ends = exec.next(cpu).is_none();
+            self.ends = !exec.within(cpu);
             self.done += u16::from(self.ends);
         }
     }
