@@ -96,6 +96,14 @@ impl About {
     }
 }
 
+/// What is kept about a word. There is room made for it.
+pub(super) fn of_word<T: Clone + Default>(all: &mut Vec<T>, word: usize) -> &mut T {
+    if all.len() <= word {
+        all.resize(word + 1, T::default());
+    }
+    &mut all[word]
+}
+
 /// Whether a step changes what it is about, a lock's state or what TLBs hold among it.
 pub(super) fn writes(act: Act) -> bool {
     !matches!(act, Act::Access(..) | Act::Load(..) | Act::ReadLock(_))
@@ -135,11 +143,7 @@ impl Conflicts {
         let (About::Word(word), Some(act)) = (About::of(act), act) else {
             return;
         };
-        let (word, all) = (word as usize, &mut self.words.users);
-        if all.len() <= word {
-            all.resize(word + 1, Users::default());
-        }
-        let users = &mut all[word];
+        let users = of_word(&mut self.words.users, word as usize);
         if !matches!(act, Act::Store(..)) {
             users.readers |= 1 << cpu;
         }

@@ -145,7 +145,7 @@ mod tests {
     fn one_that_does_not_end_is_given_up() {
         let mut prologue = Prologue::new(&mut Rng::with_seed(1), vec![(1, 2)]);
         let (machine, steps) = (Machine::default(), [0; 4]);
-        let mut exec = Threes {
+        let exec = Threes {
             machine,
             steps,
             blocked: None,

@@ -2,7 +2,7 @@
 //! Which programs are worth more schedules: those whose CPUs meet as few others' do. A bug that
 //! any common program showed would be known by now.
 
-use super::conflicts::{About, writes};
+use super::conflicts::{About, of_word, writes};
 use shootdown_machine::Announced;
 use std::collections::{HashMap, VecDeque};
 
@@ -48,9 +48,7 @@ impl Meetings {
             About::Other => return,
         };
         let writes = writes(next.act);
-        if self.used.len() <= word {
-            self.used.resize(word + 1, None);
-        }
+        let used = of_word(&mut self.used, word);
         // Files are told apart by how long their names are: nearly always, and at once.
         let (site, file) = (next.site, next.site.file().len() as u64);
         let here = mix(
@@ -58,7 +56,7 @@ impl Meetings {
             u64::from(site.line()) << 16 | u64::from(site.column()),
         );
         let mut hidden = false;
-        if let Some((last, wrote, there)) = self.used[word]
+        if let Some((last, wrote, there)) = *used
             && last != cpu
             && (wrote || writes)
         {
@@ -70,7 +68,7 @@ impl Meetings {
             hidden = !writes;
         }
         if !hidden {
-            self.used[word] = Some((cpu, writes, here));
+            *used = Some((cpu, writes, here));
         }
     }
 }

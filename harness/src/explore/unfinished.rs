@@ -4,7 +4,7 @@
 //! A bug of three CPUs mostly has two of them interrupted: one in the middle of something, and one
 //! that has seen it so. Which operation of the second that is, and where, no earlier run tells.
 
-use super::conflicts::About;
+use super::conflicts::{About, of_word};
 use fastrand::Rng;
 use shootdown_machine::Act;
 
@@ -49,11 +49,8 @@ impl Unfinished {
         match act {
             None => self.begun[cpu as usize] += 1,
             Some(Act::Store(word, ..) | Act::Rmw(word, ..)) => {
-                let word = word as usize;
-                if self.wrote.len() <= word {
-                    self.wrote.resize(word + 1, None);
-                }
-                self.wrote[word] = Some((cpu, self.begun[cpu as usize]));
+                let op = self.begun[cpu as usize];
+                *of_word(&mut self.wrote, word as usize) = Some((cpu, op));
             }
             _ => {}
         }
