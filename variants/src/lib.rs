@@ -63,6 +63,28 @@ pub fn function(file: &str, line: u32) -> Option<&'static str> {
     Some(begun.get(after.checked_sub(1)?)?.1)
 }
 
+/// Where the sources of this crate are while it is built.
+const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The name of a source file, the same for whoever builds it wherever: files of `src/ports` are
+/// compiled under their whole path, which is left out here up to this crate's folder.
+pub fn source(file: &str) -> &str {
+    // Asked for at every step of a search: nearly all are relative, and told at once.
+    match file.as_bytes().first() {
+        Some(b'a'..=b'z') => file,
+        _ => from_folder(file, FOLDER),
+    }
+}
+
+/// What is left of a path from the last part of a folder's on, if it is within that.
+fn from_folder<'a>(file: &'a str, folder: &str) -> &'a str {
+    let above = folder.rfind(['/', '\\']).map_or(0, |at| at + 1);
+    match file.strip_prefix(folder) {
+        Some(_) => &file[above..],
+        None => file,
+    }
+}
+
 /// What a port follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
@@ -322,4 +344,22 @@ pub fn all() -> &'static [Info] {
 /// The variant of that name.
 pub fn find(name: &str) -> Option<&'static Info> {
     all().iter().find(|v| v.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_named_from_its_crate_on() {
+        let from = |file| from_folder(file, "/home/one/tree/variants");
+        let port = "/home/one/tree/variants/src/ports/naive.rs";
+        assert_eq!(from(port), "variants/src/ports/naive.rs");
+        for other in ["variants/src/lib.rs", "/home/one/tree/machine/src/lib.rs"] {
+            assert_eq!(from(other), other);
+        }
+        let absolute = format!("{FOLDER}/src/ports/naive.rs");
+        assert_eq!(source(&absolute), "variants/src/ports/naive.rs");
+        assert_eq!(source("variants/src/lib.rs"), "variants/src/lib.rs");
+    }
 }

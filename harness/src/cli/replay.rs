@@ -79,10 +79,17 @@ fn trace(bench: &mut Bench, scenario: &Scenario, subjects: &[Subject]) {
         // A reader that goes away early is no reason to fail.
         let _ = writeln!(out, "{}", by.name());
         for (step, event) in &bench.trace {
-            let _ = writeln!(out, "{step} {event:?}");
+            let _ = writeln!(out, "{step} {}", named(&format!("{event:?}")));
         }
         let _ = writeln!(out, "{:?}", result.finding.map(|f| (f.rule.name, f.step)));
     }
+}
+
+/// The same text, of whatever checkout its source files are.
+fn named(event: &str) -> String {
+    const FILE: &str = "file: \"";
+    let parts = event.split(FILE).map(shootdown_variants::source);
+    parts.collect::<Vec<_>>().join(FILE)
 }
 
 /// Whether a scenario ended as it says.
@@ -186,4 +193,21 @@ fn refused(file: &str, scenario: &Scenario) -> Failure {
         _ => String::new(),
     };
     miette!("{file}: {ran}, so there is nothing to make small{expected}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_the_same_in_every_checkout() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = root.parent().expect("the checkout").display().to_string();
+        let event =
+            |file: &str| format!("Did {{ site: Location {{ file: \"{file}\", line: 1 }} }}");
+        let port = "variants/src/ports/naive.rs";
+        assert_eq!(named(&event(&format!("{root}/{port}"))), event(port));
+        assert_eq!(named(&event(port)), event(port));
+        assert_eq!(named("Livelock"), "Livelock");
+    }
 }

@@ -8,6 +8,7 @@ use crate::exec::Exec;
 use crate::scenario::{Scenario, Slot, any};
 use fastrand::Rng;
 use shootdown_machine::Announced;
+use shootdown_variants::source;
 
 /// Priority changes of a run, at most: a bug of depth d needs d - 1, and one too many early in the
 /// run is in its way.
@@ -93,7 +94,9 @@ impl Pct {
 
 /// A number for a place in the code; between operations is one, too.
 fn hash(salt: u32, next: Option<Announced>) -> u32 {
-    let (file, line) = next.map_or((0, 0), |n| (n.site.file().len() as u32, n.site.line()));
+    let (file, line) = next.map_or((0, 0), |n| {
+        (source(n.site.file()).len() as u32, n.site.line())
+    });
     let place = salt ^ line.wrapping_mul(0x9e37_79b1) ^ file.wrapping_mul(0x85eb_ca6b);
     let mixed = (place ^ place >> 15).wrapping_mul(0x2c1b_3c6d);
     mixed ^ mixed >> 13

@@ -4,6 +4,7 @@
 
 use super::conflicts::{About, of_word, writes};
 use shootdown_machine::Announced;
+use shootdown_variants::source;
 use std::collections::{HashMap, VecDeque};
 
 /// The last programs, that one is compared with.
@@ -50,7 +51,8 @@ impl Meetings {
         let writes = writes(next.act);
         let used = of_word(&mut self.used, word);
         // Files are told apart by how long their names are: nearly always, and at once.
-        let (site, file) = (next.site, next.site.file().len() as u64);
+        let site = next.site;
+        let file = source(site.file()).len() as u64;
         let here = mix(
             file,
             u64::from(site.line()) << 16 | u64::from(site.column()),
