@@ -97,12 +97,11 @@ const SCHEDULES: usize = 3;
 /// Schedules that programs get beside these whose CPUs meet as few others' do.
 const MORE: usize = 20;
 
-/// How often each strategy's turn is for the first schedule of some programs, where none is asked
-/// for: of these, little is known yet that races could learn from.
-const FIRST: [u32; Strategy::ALL.len()] = [2, 3, 3, 3, 1, 1];
+/// How often each strategy's turn is, where none is asked for.
+const WEIGHTS: [u32; Strategy::ALL.len()] = [1, 3, 4, 2, 12, 2];
 
-/// The same for the others.
-const LATER: [u32; Strategy::ALL.len()] = [0, 2, 1, 1, 14, 0];
+/// The same once much is known of the programs.
+const LATER: [u32; Strategy::ALL.len()] = [0, 1, 3, 2, 12, 0];
 
 /// Scenario after scenario, by one strategy or by all: programs, and several schedules for each.
 pub struct Search<'a> {
@@ -164,7 +163,7 @@ impl<'a> Search<'a> {
         let (schedule_number, by) = (self.had, self.subjects[self.driver]);
         self.had += 1;
         let weights = match schedule_number {
-            0 => &FIRST,
+            0..SCHEDULES => &WEIGHTS,
             _ => &LATER,
         };
         let any = |rng: &mut Rng| Strategy::ALL[weighted(rng, weights)];

@@ -122,7 +122,7 @@ fn page(rng: &mut Rng, of: core::ops::Range<usize>) -> Va {
 
 pub(super) fn access(rng: &mut Rng) -> Access {
     // What is lost of a mapping, writes show best.
-    if percent(rng, 80) {
+    if percent(rng, 70) {
         Access::Write
     } else {
         Access::Read

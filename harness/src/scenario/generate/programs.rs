@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random programs.
 
-use super::duel::{Duel, Kinds};
+use super::duel::Duel;
 use super::sketch::Sketch;
 use super::{BLOCK, Swarm, access, any, page, percent, weighted};
 use crate::scenario::MAX_OPS;
@@ -48,14 +48,12 @@ impl Swarm {
             add(&mut programs, &mut sketch, certain, Op::Exit(space));
         }
         if self.users {
-            let first = rng.usize(..cpus);
             for cpu in 0..cpus {
-                let nth = (cpu + first) % cpus;
-                let (loads, uses) = self.user(rng, nth, cpu == certain);
-                if loads {
-                    add(&mut programs, &mut sketch, cpu, Op::Switch(space));
+                if cpu != certain && percent(rng, 45) {
+                    continue;
                 }
-                if uses {
+                add(&mut programs, &mut sketch, cpu, Op::Switch(space));
+                if percent(rng, 80) {
                     let touch = Op::Touch(self.va(rng), access(rng));
                     add(&mut programs, &mut sketch, cpu, touch);
                 }
@@ -82,24 +80,6 @@ impl Swarm {
             }
         }
         Some(programs)
-    }
-
-    /// Whether the `nth` CPU loads the space before anything else, and whether it uses the page: one
-    /// that is `certain` loads it. Where accesses of several meet something, the TLB of one of these
-    /// has the page then, and that of another has not.
-    fn user(&self, rng: &mut Rng, nth: usize, certain: bool) -> (bool, bool) {
-        let accesses = |duel: &Kinds| duel.meet[0] == OpKind::Touch;
-        if self.cpus > 2 && self.duel.as_ref().is_some_and(accesses) {
-            let uses = match nth {
-                0 => true,
-                1 => false,
-                _ => rng.bool(),
-            };
-            (uses || rng.bool(), uses)
-        } else {
-            let loads = certain || percent(rng, 55);
-            (loads, loads && percent(rng, 80))
-        }
     }
 
     /// One or two operations for each CPU, or more without users, all mixed.
@@ -258,41 +238,5 @@ impl Swarm {
         } else {
             self.va(rng)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use shootdown_machine::{Config, OpSet};
-
-    #[test]
-    fn of_three_that_use_a_page_one_has_it_before_and_one_has_not() {
-        let mut rng = Rng::with_seed(1);
-        let mut swarm = |cpus, kind| {
-            let machine = Config {
-                cpus,
-                ..Config::default()
-            };
-            let about = |swarm: &Swarm| swarm.duel.as_ref().is_some_and(|d| d.meet[0] == kind);
-            let swarms = core::iter::repeat_with(|| Swarm::new(&mut rng, &machine, OpSet::ALL));
-            swarms.into_iter().find(about).unwrap()
-        };
-        let swarms = [
-            swarm(3, OpKind::Touch),
-            swarm(2, OpKind::Touch),
-            swarm(3, OpKind::Clean),
-        ];
-        let mut uses = |swarm: &Swarm, nth| {
-            let before = |_: &u32| swarm.user(&mut rng, nth, false).1;
-            (0..100).filter(before).count()
-        };
-        let trio = [0, 1, 2].map(|nth| uses(&swarms[0], nth));
-        assert!(trio[..2] == [100, 0] && (30..70).contains(&trio[2]));
-        for other in &swarms[1..] {
-            let each = [0, 1].map(|nth| uses(other, nth));
-            assert!(each.iter().all(|n| (30..60).contains(n)), "{each:?}");
-        }
-        assert!((0..20).all(|_| swarms[1].user(&mut rng, 1, true).0));
     }
 }

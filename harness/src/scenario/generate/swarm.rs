@@ -191,8 +191,7 @@ impl Swarm {
     fn duel(&self, rng: &mut Rng, kinds: &[OpKind]) -> Kinds {
         let mut kinds = kinds.iter().copied();
         let mut meet = [(); 2].map(|()| kinds.next().unwrap_or(OpKind::Touch));
-        // Where there are three CPUs, two have the time to use what one changes.
-        if self.kinds.has(OpKind::Touch) && percent(rng, if self.cpus > 2 { 50 } else { 28 }) {
+        if self.kinds.has(OpKind::Touch) && percent(rng, 28) {
             meet[0] = OpKind::Touch;
         }
         let mut before: Vec<_> = kinds.take(any(rng, &[0, 0, 1, 1, 2])).collect();
