@@ -5,7 +5,7 @@ pub mod unmet;
 
 use crate::exec::{Bench, Exec, Input, execute_under};
 use crate::scenario::{Choice, Expect, Scenario};
-use shootdown_machine::{Cost, OpSet, Switch, Switches};
+use shootdown_machine::{Cost, OpSet, Sabotage, Switch, Switches};
 use shootdown_oracle::{Breach, Finding, Summary};
 use shootdown_variants::{Defect, Info, Variant, Visitor};
 
@@ -233,10 +233,24 @@ pub fn run_one(bench: &mut Bench, by: Subject, scenario: &Scenario, input: Input
 /// Runs a scenario on each of `subjects`, and compares their results. Stops at the first
 /// that breaks a rule.
 pub fn check(bench: &mut Bench, scenario: &Scenario, subjects: &[Subject]) -> Outcome {
+    check_ignoring(bench, scenario, subjects, None)
+}
+
+/// The same, on machines that ignore some maintenance.
+pub(crate) fn check_ignoring(
+    bench: &mut Bench,
+    scenario: &Scenario,
+    subjects: &[Subject],
+    sabotage: Option<Sabotage>,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut first: Option<(Subject, Summary)> = None;
     for &by in subjects {
-        let result = run_one(bench, by, scenario, input(scenario));
+        let input = Input {
+            sabotage,
+            ..input(scenario)
+        };
+        let result = run_one(bench, by, scenario, input);
         let finding = result.finding.clone();
         outcome.results.push(result);
         if let Some(finding) = finding {

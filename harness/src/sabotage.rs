@@ -7,6 +7,8 @@
 
 use crate::check::{Subject, input, run_one};
 use crate::exec::{Bench, Input};
+use crate::explore::{self, Search};
+use crate::fixed::Fixed;
 use crate::scenario::{Scenario, generate};
 use fastrand::Rng;
 use shootdown_machine::{Act, Event, Sabotage, State};
@@ -61,8 +63,7 @@ pub struct Noticed {
     pub runs: u32,
 }
 
-/// Random scenarios for a variant: the same for each of its sites, so that what is said of one
-/// does not depend on the others.
+/// Random scenarios for a variant.
 fn random(by: Subject, runs: u32, seed: u64) -> impl Iterator<Item = Scenario> {
     let mut rng = Rng::with_seed(seed);
     let scenario = move || generate(&mut rng, Subject::ops(&[by]));
@@ -122,7 +123,8 @@ fn describe(state: &State, act: &Act) -> String {
     }
 }
 
-/// Runs scenarios with one site ignored, until a rule breaks; `None`: nobody noticed.
+/// Runs scenarios with one site ignored, and then a search's, until a rule breaks; `None`: nobody
+/// noticed. The search begins anew for each site: what is said of one does not depend on others.
 pub fn notice(
     bench: &mut Bench,
     by: Subject,
@@ -131,35 +133,50 @@ pub fn notice(
     most: u32,
     seed: u64,
 ) -> Option<Noticed> {
-    let sabotage = Some(Sabotage::Site {
+    let sabotage = Sabotage::Site {
         file: site.file,
         line: site.line,
         column: site.column,
-    });
-    let all = scenarios.iter().cloned().chain(random(by, most, seed));
-    for (runs, scenario) in (1..).zip(all) {
-        let result = run_one(
-            bench,
-            by,
-            &scenario,
-            Input {
-                sabotage,
-                ..input(&scenario)
-            },
-        );
-        if let Some(finding) = result.finding {
-            return Some(Noticed {
-                rule: finding.rule.name,
-                runs,
-            });
-        }
-    }
-    None
+    };
+    let subjects = [by];
+    let mut search = Search::new(&subjects, None, Fixed::default(), explore::rng(seed, 0));
+    search = search.ignoring(sabotage);
+    let mut kept = scenarios.iter();
+    (1..=scenarios.len() as u32 + most).find_map(|runs| {
+        let finding = match kept.next() {
+            Some(scenario) => {
+                let input = Input {
+                    sabotage: Some(sabotage),
+                    ..input(scenario)
+                };
+                run_one(bench, by, scenario, input).finding
+            }
+            None => search.next(bench).0.map(|found| found.finding),
+        };
+        let rule = finding?.rule.name;
+        Some(Noticed { rule, runs })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_notices_what_is_needed() {
+        let mut bench = Bench::default();
+        let by = Subject::parse("arm64-asid").unwrap();
+        let sites = sites(&mut bench, by, &[], 200, 1);
+        let mut notice = |site: &Site| notice(&mut bench, by, site, &[], 3000, 1);
+        let flush = |what: &&String| *what == "tlbi vmalle1";
+        let (site, _) = sites.iter().find(|(_, what)| flush(what)).unwrap();
+        assert_eq!(notice(site).unwrap().rule, "flush-before-reuse");
+        let elsewhere = Site {
+            line: site.line + 1000,
+            ..site.clone()
+        };
+        assert!(notice(&elsewhere).is_none());
+    }
 
     #[test]
     fn a_reason_is_every_variants_or_ones_own() {

@@ -20,14 +20,14 @@ pub use races::Races;
 pub use random::Random;
 pub use turns::Turns;
 
-use crate::check::{Found, Subject, check, input, run};
-use crate::exec::{Bench, Exec};
+use crate::check::{Found, Subject, check_ignoring, input, run};
+use crate::exec::{Bench, Exec, Input};
 use crate::fixed::Fixed;
 use crate::scenario::{MAX_SLOTS, Scenario, Slot, Stop, generate, reschedule, weighted};
 use fastrand::Rng;
 use rarity::{Meetings, Rarity};
 use record::Record;
-use shootdown_machine::{Announced, OpSet};
+use shootdown_machine::{Announced, OpSet, Sabotage};
 
 /// Chooses who acts next.
 pub trait Scheduler {
@@ -125,6 +125,8 @@ pub struct Search<'a> {
     had: usize,
     /// Schedules that they get.
     gets: usize,
+    /// What the machine ignores.
+    sabotage: Option<Sabotage>,
 }
 
 impl<'a> Search<'a> {
@@ -148,6 +150,15 @@ impl<'a> Search<'a> {
             driver: 0,
             had: 0,
             gets: 0,
+            sabotage: None,
+        }
+    }
+
+    /// The same, on a machine that ignores some maintenance.
+    pub fn ignoring(self, sabotage: Sabotage) -> Search<'a> {
+        Search {
+            sabotage: Some(sabotage),
+            ..self
         }
     }
 
@@ -175,8 +186,9 @@ impl<'a> Search<'a> {
         self.conflicts.begin();
         self.meetings.begin();
         let scheduler = strategy.scheduler(rng, scenario, &self.conflicts);
+        let sabotage = self.sabotage;
         let driven = scheduler.map(|scheduler| {
-            drive(bench, by, scenario, scheduler, |cpu, next| {
+            drive(bench, by, scenario, sabotage, scheduler, |cpu, next| {
                 self.conflicts.saw(cpu, next);
                 if let Some(next) = next {
                     self.meetings.saw(cpu, next);
@@ -192,7 +204,7 @@ impl<'a> Search<'a> {
                 return (found, steps);
             }
         }
-        let outcome = check(bench, scenario, self.subjects);
+        let outcome = check_ignoring(bench, scenario, self.subjects, sabotage);
         steps += outcome.results.iter().map(|r| r.cost.steps).sum::<u64>();
         (outcome.found, steps)
     }
@@ -257,7 +269,7 @@ pub fn schedule(
     conflicts.begin();
     let scheduler = strategy.scheduler(rng, scenario, conflicts)?;
     let saw = |cpu, next| conflicts.saw(cpu, next);
-    Some(drive(bench, driver, scenario, scheduler, saw))
+    Some(drive(bench, driver, scenario, None, scheduler, saw))
 }
 
 /// Gives the programs of a scenario the schedule that this one makes, and tells what the CPUs do.
@@ -265,11 +277,16 @@ fn drive(
     bench: &mut Bench,
     driver: Subject,
     scenario: &mut Scenario,
+    sabotage: Option<Sabotage>,
     mut scheduler: Box<dyn Scheduler>,
     mut saw: impl FnMut(u8, Option<Announced>),
 ) -> u64 {
     let mut record = Record::new(core::mem::take(&mut scenario.schedule));
-    run(bench, driver, input(scenario), |exec| {
+    let input = Input {
+        sabotage,
+        ..input(scenario)
+    };
+    run(bench, driver, input, |exec| {
         while record.schedule.len() < MAX_SLOTS
             && let Some(slot) = scheduler.next(exec)
         {
@@ -291,6 +308,7 @@ fn drive(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::check;
 
     /// What is recorded, turns to the end of operations among it, is what was done.
     #[test]
