@@ -28,7 +28,7 @@ pub trait Exec {
     fn over(&self) -> bool;
     /// What the CPU will do next, if it is in the middle of an operation.
     fn next(&self, cpu: u8) -> Option<Announced>;
-    /// Whether it is.
+    /// Whether the CPU is in the middle of one.
     fn within(&self, cpu: u8) -> bool;
     /// Brings a CPU to its next step, beginning an operation if it must, and tells what that
     /// is; `None`: its program is done, or the run is over.
