@@ -29,7 +29,9 @@ pub trait Exec {
     /// What the CPU will do next, if it is in the middle of an operation.
     fn next(&self, cpu: u8) -> Option<Announced>;
     /// Whether the CPU is in the middle of one.
-    fn within(&self, cpu: u8) -> bool;
+    fn within(&self, cpu: u8) -> bool {
+        self.next(cpu).is_some()
+    }
     /// Brings a CPU to its next step, beginning an operation if it must, and tells what that
     /// is; `None`: its program is done, or the run is over.
     fn come_to(&mut self, cpu: u8) -> Option<Announced>;
@@ -140,25 +142,20 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Core<'m, F, S> {
     /// Brings a CPU to where its next step is announced. `false`: its program is done.
     fn announce(&mut self, cpu: u8) -> bool {
         let c = cpu as usize;
-        let state = self.machine.state();
-        let interrupted = self.cpus[c].handler.is_none() && state.ipi_waits(cpu);
-        if !interrupted && state.cpus[c].next.is_some() {
-            return true;
-        }
-        drop(state);
-        if interrupted {
-            let ipi = self.machine.state_mut().take_ipi(cpu);
-            if let Some(ipi) = ipi {
-                let next = self.machine.state_mut().cpus[c].next.take();
-                self.machine.state_mut().set_irqs_off(cpu, true);
-                let future = (self.start)(self.machine.cpu(cpu), Work::Ipi(ipi.message));
-                self.cpus[c].handler = Some(Handler {
-                    ipi,
-                    future: Box::pin(future),
-                    next,
-                });
-                self.poll(cpu); // a handler without a step is done at once
-            }
+        let ipi = match self.cpus[c].handler {
+            Some(_) => None,
+            None => self.machine.state_mut().take_ipi(cpu),
+        };
+        if let Some(ipi) = ipi {
+            let next = self.machine.state_mut().cpus[c].next.take();
+            self.machine.state_mut().set_irqs_off(cpu, true);
+            let future = (self.start)(self.machine.cpu(cpu), Work::Ipi(ipi.message));
+            self.cpus[c].handler = Some(Handler {
+                ipi,
+                future: Box::pin(future),
+                next,
+            });
+            self.poll(cpu); // a handler without a step is done at once
         }
         while self.machine.state().cpus[c].next.is_none() {
             let index = self.cpus[c].index;
@@ -388,10 +385,6 @@ impl<'m, F: Future<Output = ()>, S: Fn(Cpu<'m>, Work) -> F> Exec for Core<'m, F,
 
     fn next(&self, cpu: u8) -> Option<Announced> {
         self.machine.state().cpus[cpu as usize].next
-    }
-
-    fn within(&self, cpu: u8) -> bool {
-        self.machine.state().cpus[cpu as usize].next.is_some()
     }
 
     fn come_to(&mut self, cpu: u8) -> Option<Announced> {

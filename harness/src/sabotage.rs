@@ -5,7 +5,7 @@
 //! A site that is known to go unnoticed says why in the port, in a comment just above it
 //! that begins with `Unnoticed:`, or with `Unnoticed by VARIANT:` where others notice it.
 
-use crate::check::{Subject, input, run_one};
+use crate::check::{Subject, check_ignoring, input, run_one};
 use crate::exec::{Bench, Input};
 use crate::explore::{self, Search};
 use crate::fixed::Fixed;
@@ -139,21 +139,15 @@ pub fn notice(
         column: site.column,
     };
     let subjects = [by];
-    let mut search = Search::new(&subjects, None, Fixed::default(), explore::rng(seed, 0));
-    search = search.ignoring(sabotage);
+    let search = Search::new(&subjects, None, Fixed::default(), explore::rng(seed, 0));
+    let mut search = search.ignoring(sabotage);
     let mut kept = scenarios.iter();
     (1..=scenarios.len() as u32 + most).find_map(|runs| {
-        let finding = match kept.next() {
-            Some(scenario) => {
-                let input = Input {
-                    sabotage: Some(sabotage),
-                    ..input(scenario)
-                };
-                run_one(bench, by, scenario, input).finding
-            }
-            None => search.next(bench).0.map(|found| found.finding),
+        let found = match kept.next() {
+            Some(scenario) => check_ignoring(bench, scenario, &subjects, Some(sabotage)).found,
+            None => search.next(bench).0,
         };
-        let rule = finding?.rule.name;
+        let rule = found?.finding.rule.name;
         Some(Noticed { rule, runs })
     })
 }

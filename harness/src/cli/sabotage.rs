@@ -16,7 +16,7 @@ pub struct Args {
     /// Variants; default: every sound one.
     #[arg(long = "variant", value_name = "NAME")]
     variants: Vec<String>,
-    /// Random scenarios for each site; a tenth where the port says why nobody will notice.
+    /// Scenarios of a search for each site; a tenth where the port says why nobody will notice.
     #[arg(long, default_value_t = 20_000)]
     runs: u32,
     /// Seed.

@@ -12,8 +12,8 @@ pub use cause::{Cause, causes};
 pub use handover::{HandOver, Place, hand_overs};
 pub use why_not::{Guard, WhyNot, why_not};
 
-use crate::check::{Found, Subject, check, input, run_one};
-use crate::exec::{Bench, Input, Traced};
+use crate::check::{Found, Subject, check, check_ignoring};
+use crate::exec::{Bench, Traced};
 use crate::report::Run;
 use crate::report::words::site;
 use crate::scenario::Scenario;
@@ -42,12 +42,12 @@ impl Verdict {
 
 /// What one variant's run comes to when the machine ignores a step.
 fn without(bench: &mut Bench, by: Subject, scenario: &Scenario, step: u32) -> Verdict {
-    let input = Input {
-        sabotage: Some(Sabotage::Step(step)),
-        ..input(scenario)
-    };
-    let finding = run_one(bench, by, scenario, input).finding;
-    Verdict(finding.map(|f| (f.rule.name, by.name())))
+    let sabotage = Some(Sabotage::Step(step));
+    Verdict::of(
+        check_ignoring(bench, scenario, &[by], sabotage)
+            .found
+            .as_ref(),
+    )
 }
 
 /// The TLBIs, barriers, locks and stores of a run, in order. Not unlocks: without one there is a

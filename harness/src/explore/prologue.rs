@@ -91,9 +91,6 @@ mod tests {
                 site: Location::caller(),
             })
         }
-        fn within(&self, cpu: u8) -> bool {
-            self.next(cpu).is_some()
-        }
         fn come_to(&mut self, cpu: u8) -> Option<Announced> {
             self.next(cpu)
         }
